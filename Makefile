@@ -1,0 +1,53 @@
+# The two commands a newcomer needs are `make demo` and `make test`; each sets the machine up first.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON := .venv/bin/python
+export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/node_modules/.bin:$(PATH)
+export PYTHONPATH := $(CURDIR)
+export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 1
+READY := .venv/.ready node_modules/.ready
+
+.PHONY: help setup demo test lint local-up local-env local-down model-card datasets docs clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY) ## install everything into this folder (.venv, node_modules)
+
+.venv/.ready: requirements.lock instance/requirements.lock scripts/setup.sh
+	@scripts/setup.sh python
+
+node_modules/.ready: package-lock.json scripts/setup.sh
+	@scripts/setup.sh node
+
+demo: $(READY) ## run one training run on real data, on an embedded cloud, and show what it gave
+	@$(PYTHON) -m scripts.demo
+
+test: $(READY) ## lint, types, and every test that runs without AWS and a GPU
+	@scripts/test.sh
+
+lint: $(READY) ## ruff and mypy
+	@ruff check --quiet . && ruff format --check --quiet . && mypy --no-error-summary && echo "lint and types: clean"
+
+local-up: $(READY) ## start the embedded cloud, deploy the stack, leave it running
+	@$(PYTHON) -m local up
+
+local-env: ## print the export lines for: eval "$$(make -s local-env)"
+	@$(PYTHON) -m local env
+
+local-down: ## end the embedded cloud and every process it started
+	@$(PYTHON) -m local down
+
+datasets: $(READY) ## convert the demo data sets into build/datasets
+	@$(PYTHON) -m scripts.make_datasets
+
+model-card: $(READY) ## measure the bundled Chronos weights again and write their card
+	@$(PYTHON) -m benchmarks.model_card --write
+
+docs: $(READY) ## write the generated pages of docs/
+	@$(PYTHON) -m scripts.generate_docs
+
+clean: ## remove what the targets made, except the embedded cloud's state
+	@rm -rf build cdk.out .venv node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,110 @@
+"""Read and write the contract documents, each checked against its JSON Schema. Runs in Lambda and on the instance."""
+
+import difflib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+import fastjsonschema
+
+Document = dict[str, Any]
+
+SCHEMA_FOLDER = Path(__file__).parent
+MAX_STATE_BYTES = 64 * 1024
+
+
+class DocumentInvalid(ValueError):
+    """A document does not follow its contract.
+
+    Parameters
+    ----------
+    field : str
+        Path of the field in the document, `models[0]`, or the document's name when it is wrong as a whole.
+    expected, found : str
+        What the contract asks for and what is there.
+    """
+
+    def __init__(self, field: str, expected: str, found: str) -> None:
+        super().__init__(f"{field}: expected {expected}, found {found}.")
+        self.field = field
+        self.expected = expected
+        self.found = found
+
+
+@lru_cache
+def schema(name: str) -> Document:
+    """Return the JSON Schema called `name`, such as `run_request`."""
+    return cast(Document, json.loads((SCHEMA_FOLDER / f"{name}.schema.json").read_text()))
+
+
+@lru_cache
+def _validator(name: str) -> Any:
+    return fastjsonschema.compile(schema(name))
+
+
+def check(name: str, document: Any) -> Document:
+    """Return `document` with the defaults of schema `name` filled in.
+
+    Raises
+    ------
+    DocumentInvalid
+        With the field, what was expected there and what was found.
+    """
+    try:
+        return cast(Document, _validator(name)(json.loads(json.dumps(document))))
+    except fastjsonschema.JsonSchemaValueException as error:
+        _explain(name, error)
+
+
+def parse(name: str, text: bytes | str) -> Document:
+    """Decode JSON `text` and check it against schema `name`; raises DocumentInvalid."""
+    try:
+        document = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise DocumentInvalid(name, "a JSON document", str(error)[:200]) from error
+    return check(name, document)
+
+
+def dump(name: str, document: Document) -> bytes:
+    """Encode `document` as JSON after checking it against schema `name`; raises DocumentInvalid."""
+    return json.dumps(check(name, document), indent=2, allow_nan=False).encode()
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _explain(name: str, error: fastjsonschema.JsonSchemaValueException) -> NoReturn:
+    field = str(error.name).removeprefix("data").removeprefix(".") or name
+    if error.rule == "additionalProperties" and isinstance(error.value, dict):
+        known = sorted(error.definition.get("properties", {}))
+        unknown = sorted(set(error.value) - set(known))[0]
+        near = difflib.get_close_matches(unknown, known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise DocumentInvalid(_join(field, name, unknown), f"no such field ({hint}known: {', '.join(known)})", "it")
+    raise DocumentInvalid(field, _expectation(error), json.dumps(error.value)[:120]) from error
+
+
+def _join(field: str, name: str, key: str) -> str:
+    return key[:100] if field == name else f"{field}.{key[:100]}"
+
+
+def _expectation(error: fastjsonschema.JsonSchemaValueException) -> str:
+    rule, wanted = error.rule, error.rule_definition
+    match rule:
+        case "type":
+            return " or ".join(wanted) if isinstance(wanted, list) else f"{wanted}"
+        case "enum":
+            return "one of " + ", ".join(json.dumps(value) for value in wanted)
+        case "required":
+            return f"the fields {', '.join(wanted)}"
+        case "uniqueItems":
+            return "no value twice"
+    words = {
+        "minimum": "at least", "maximum": "at most", "exclusiveMinimum": "more than", "exclusiveMaximum": "less than",
+        "minItems": "at least this many entries:", "maxItems": "at most this many entries:",
+        "minLength": "at least this many characters:", "maxLength": "at most this many characters:",
+        "pattern": "text that matches", "const": "exactly",
+    }  # fmt: skip
+    return f"{words.get(str(rule), rule)} {wanted}"

@@ -1,0 +1,49 @@
+"""Where things are: run ids, S3 keys, tags. Runs in Lambda, on the instance and in the CLI."""
+
+import re
+from datetime import datetime
+
+DATASETS = "datasets/"
+REQUESTS = "requests/"
+RUNS = "phase1/"
+MODEL_WEIGHTS = "cached-models/"
+PYTHON_ENVIRONMENTS = "cached-datasets/python-env/"
+REGISTRY = "control_registry.json"
+
+SYSTEM_STATE = "system-state.json"
+MANIFEST = "manifest.json"
+TRAINING = "training.json"
+CLEANUP_STATUS = "cleanup_status.json"
+MODEL_METADATA = "model_metadata.json"
+
+TAG_PROJECT = "Project"
+TAG_RUN_ID = "RunId"
+TAG_ATTEMPT = "Attempt"
+TAG_RUN_PREFIX = "RunPrefix"
+TAG_MAX_MINUTES = "MaxMinutes"
+
+DATA_SUFFIXES = (".parquet", ".csv")
+
+_RUN_ID = re.compile(r"^(\d{4})(\d{2})(\d{2})-(\d{6})(-\d{1,3})?$")
+_STATE_KEY = re.compile(r"^phase1/(\d{4})/(\d{2})/(\d{2})-(\d{6}(?:-\d{1,3})?)/system-state\.json$")
+
+
+def run_id_at(moment: datetime, clash: int = 1) -> str:
+    """Return the run id of `moment` (UTC), suffixed with `clash` from the second of the same second on."""
+    stem = moment.strftime("%Y%m%d-%H%M%S")
+    return stem if clash == 1 else f"{stem}-{clash}"
+
+
+def run_prefix(run_id: str) -> str:
+    """Return the key prefix of a run: `phase1/2026/11/23-180000/`. Raises ValueError on a malformed id."""
+    match = _RUN_ID.match(run_id)
+    if not match:
+        raise ValueError(f"run id: expected YYYYMMDD-HHMMSS, found {run_id[:60]!r}")
+    year, month, day, time, clash = match.groups()
+    return f"{RUNS}{year}/{month}/{day}-{time}{clash or ''}/"
+
+
+def run_id_of_state_key(key: str) -> str | None:
+    """Return the run id that a `system-state.json` key belongs to, or None for any other key."""
+    match = _STATE_KEY.match(key)
+    return f"{match[1]}{match[2]}{match[3]}-{match[4]}" if match else None

@@ -1,0 +1,1 @@
+"""The stack, one concern a file. Runs at synthesis."""

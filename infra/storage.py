@@ -1,0 +1,63 @@
+"""What is kept between runs: the bucket and the runs table. Runs at synthesis."""
+
+from typing import cast
+
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from contracts import layout
+
+BY_TIME = "by-time"
+
+
+class Storage(Construct):
+    """Bucket and table; both outlive the stack, since they hold what people paid for."""
+
+    def __init__(self, scope: Construct, construct_id: str) -> None:
+        super().__init__(scope, construct_id)
+        self.bucket = s3.Bucket(
+            self,
+            "Bucket",
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            enforce_ssl=True,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            removal_policy=RemovalPolicy.RETAIN,
+            lifecycle_rules=[_runs_rule(), _uploads_rule()],
+        )
+        # The L2 switch brings a Lambda-backed custom resource for what is one property of the bucket.
+        cast(
+            s3.CfnBucket, self.bucket.node.default_child
+        ).notification_configuration = s3.CfnBucket.NotificationConfigurationProperty(
+            event_bridge_configuration=s3.CfnBucket.EventBridgeConfigurationProperty(event_bridge_enabled=True)
+        )
+        self.runs_table = dynamodb.Table(
+            self,
+            "Runs",
+            partition_key=dynamodb.Attribute(name="id", type=dynamodb.AttributeType.STRING),
+            billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
+            removal_policy=RemovalPolicy.RETAIN,
+        )
+        self.runs_table.add_global_secondary_index(
+            index_name=BY_TIME,
+            partition_key=dynamodb.Attribute(name="kind", type=dynamodb.AttributeType.STRING),
+            sort_key=dynamodb.Attribute(name="run_id", type=dynamodb.AttributeType.STRING),
+        )
+
+
+def _runs_rule() -> s3.LifecycleRule:
+    return s3.LifecycleRule(
+        id="runs",
+        prefix=layout.RUNS,
+        transitions=[
+            s3.Transition(storage_class=s3.StorageClass.INTELLIGENT_TIERING, transition_after=Duration.days(7)),
+            s3.Transition(storage_class=s3.StorageClass.GLACIER, transition_after=Duration.days(30)),
+        ],
+        expiration=Duration.days(60),
+    )
+
+
+def _uploads_rule() -> s3.LifecycleRule:
+    """Parts of uploads that never completed cost as much as objects and are not listed."""
+    return s3.LifecycleRule(id="unfinished-uploads", abort_incomplete_multipart_upload_after=Duration.days(1))

@@ -1,0 +1,151 @@
+"""The training state machine, its functions and its dead-man switch. Runs at synthesis."""
+
+from typing import Any
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_scheduler as scheduler
+from aws_cdk import aws_stepfunctions as sfn
+from constructs import Construct
+
+from contracts import layout
+from infra.bundles import ROOT
+from infra.compute import Compute
+from infra.config import Config
+from infra.functions import Functions
+from infra.network import Network
+from infra.permissions import Permissions
+from infra.storage import Storage
+
+STATES = ("AcceptRun", "LaunchInstance", "AwaitTraining", "CollectOutcome", "Cleanup", "RecordRun")
+
+
+class Workflow(Construct):
+    """State machine, functions of its states, the sweep that its dead-man schedules call."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, config: Config, network: Network, storage: Storage, compute: Compute
+    ) -> None:
+        super().__init__(scope, construct_id)
+        stack = cdk.Stack.of(self)
+        self.state_machine_name = f"{config.stack_name}-training"
+        self.schedule_group = scheduler.CfnScheduleGroup(self, "DeadMen", name=f"{config.stack_name}-dead-men")
+        self.permissions = Permissions(
+            stack=stack,
+            bucket=storage.bucket,
+            runs_table=storage.runs_table,
+            project=config.stack_name,
+            state_machine_name=self.state_machine_name,
+            schedule_group_name=f"{config.stack_name}-dead-men",
+        )
+        self.environment = {
+            "PROJECT": config.stack_name,
+            "BUCKET": storage.bucket.bucket_name,
+            "RUNS_TABLE": storage.runs_table.table_name,
+        }
+        self.functions = Functions(self, "Functions", config.log_retention_days)
+        self.scheduler_role = iam.Role(
+            self, "SchedulerRole", assumed_by=iam.ServicePrincipal("scheduler.amazonaws.com")
+        )
+        sweep = self._add_sweep()
+        sweep.grant_invoke(self.scheduler_role)
+        self._add_states(config, network, compute, sweep)
+        self.state_machine = self._state_machine(config)
+
+    def _schedule_environment(self, sweep_arn: str) -> dict[str, str]:
+        return {
+            "SCHEDULE_GROUP": self.permissions.schedule_group_name,
+            "SCHEDULER_ROLE_ARN": self.scheduler_role.role_arn,
+            "SWEEP_FUNCTION_ARN": sweep_arn,
+        }
+
+    def _clean_up(self) -> list[iam.PolicyStatement]:
+        allow = self.permissions
+        return [
+            allow.records(),
+            allow.describe(),
+            allow.delete(),
+            allow.write_objects(f"{layout.RUNS}*"),
+            allow.schedules(["GetSchedule", "DeleteSchedule", "CreateSchedule", "UpdateSchedule"]),
+            allow.pass_role(self.scheduler_role, "scheduler.amazonaws.com"),
+        ]
+
+    def _add_sweep(self) -> lambda_.Function:
+        allow = self.permissions
+        name = f"{allow.project}-sweep-run"
+        arn = cdk.Stack.of(self).format_arn(
+            service="lambda", resource="function", resource_name=name, arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME
+        )
+        policy = [
+            *self._clean_up(),
+            allow.console(),
+            allow.stop(),
+            allow.list_records(),
+            allow.read_objects(layout.RUNS),
+            allow.know_absence(),
+            allow.write_objects(layout.REGISTRY),
+        ]
+        # It arms schedules that call itself, so its own ARN has to be known by name.
+        return self.functions.add(
+            "SweepRun",
+            "sweep_run",
+            cdk.Duration.minutes(5),
+            {**self.environment, **self._schedule_environment(arn)},
+            policy,
+            function_name=name,
+        )
+
+    def _add_states(self, config: Config, network: Network, compute: Compute, sweep: lambda_.Function) -> None:
+        allow = self.permissions
+        schedules = self._schedule_environment(sweep.function_arn)
+        accept = {
+            **schedules,
+            "MONTHLY_BUDGET_USD": str(config.monthly_budget_usd),
+            "DEAD_MAN_MARGIN_SECONDS": str(config.dead_man_margin_minutes * 60),
+        }
+        launch = {
+            "LAUNCH_TEMPLATE_ID": compute.launch_template.ref,
+            "SUBNET_IDS": cdk.Fn.join(",", [subnet.subnet_id for subnet in network.vpc.public_subnets]),
+        }
+        reports = [allow.records(), allow.read_objects(layout.RUNS), allow.know_absence()]
+        self._state("AcceptRun", 100, accept, [
+            allow.records(), allow.register_records(), allow.list_records(), allow.read_quotas(),
+            allow.read_objects(layout.DATASETS),
+            allow.list_objects(layout.DATASETS, layout.MODEL_WEIGHTS),
+            allow.write_objects(f"{layout.RUNS}*/{layout.MANIFEST}"),
+            allow.schedules(["CreateSchedule", "UpdateSchedule"]),
+            allow.pass_role(self.scheduler_role, "scheduler.amazonaws.com"),
+        ])  # fmt: skip
+        self._state("LaunchInstance", 120, launch, [
+            *reports, allow.settle(), allow.find_instances(), allow.terminate(),
+            *allow.launch(compute, network.vpc, network.security_group),
+        ])  # fmt: skip
+        self._state("AwaitTraining", 60, {}, [*reports, allow.settle()])
+        self._state(
+            "CollectOutcome", 240, {}, [*reports, allow.console(), allow.write_objects(f"{layout.RUNS}*/logs/*")]
+        )
+        self._state("Cleanup", 100, schedules, self._clean_up())
+        self._state("RecordRun", 60, {}, [*reports, allow.list_records(), allow.write_objects(layout.REGISTRY)])
+
+    def _state(self, name: str, seconds: int, environment: dict[str, str], policy: list[iam.PolicyStatement]) -> None:
+        module = "".join(f"_{char.lower()}" if char.isupper() else char for char in name).lstrip("_")
+        self.functions.add(name, module, cdk.Duration.seconds(seconds), {**self.environment, **environment}, policy)
+
+    def _state_machine(self, config: Config) -> sfn.StateMachine:
+        substitutions: dict[str, Any] = {f"{name}Arn": self.functions.all[name].function_arn for name in STATES}
+        substitutions["ExecutionTimeoutSeconds"] = str(config.execution_timeout_hours * 3600)
+        role = iam.Role(self, "StateMachineRole", assumed_by=iam.ServicePrincipal("states.amazonaws.com"))
+        role.add_to_policy(
+            iam.PolicyStatement(
+                actions=["lambda:InvokeFunction"], resources=[self.functions.all[name].function_arn for name in STATES]
+            )
+        )
+        return sfn.StateMachine(
+            self,
+            "StateMachine",
+            state_machine_name=self.state_machine_name,
+            definition_body=sfn.DefinitionBody.from_string((ROOT / "statemachine" / "training.asl.json").read_text()),
+            definition_substitutions=substitutions,
+            role=role,
+        )

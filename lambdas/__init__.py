@@ -1,0 +1,1 @@
+"""The controller: one file per state or event, thin over a pure core. Runs in AWS Lambda."""

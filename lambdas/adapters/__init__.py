@@ -1,0 +1,1 @@
+"""How the controller talks to AWS: one file per service, errors translated. Runs in Lambda."""

@@ -1,0 +1,171 @@
+"""EC2: launch from the template, find and delete by tag, read the console. Runs in Lambda."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from contracts import layout
+from lambdas.adapters.clients import client, error_code, error_message
+from lambdas.core.inventory import Inventory, Resource
+from lambdas.core.ladder import Rung
+
+_GONE = ("NotFound", "IncorrectState", "IncorrectInstanceState")
+_ALIVE = ("pending", "running", "stopping", "stopped", "shutting-down")
+
+
+class LaunchFailed(Exception):
+    """EC2 refused a rung; `code` is its error code."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A new instance."""
+
+    instance_id: str
+    zone: str
+
+
+class Compute:
+    """The instances of one project (the stack's name, in the Project tag) and all they own."""
+
+    def __init__(self, project: str, launch_template_id: str) -> None:
+        self._project = project
+        self._launch_template_id = launch_template_id
+
+    def launch(self, rung: Rung, token: str, tags: dict[str, str]) -> Launched:
+        """Launch one instance for a rung; the same token gives the same instance. Raises LaunchFailed."""
+        listed = [{"Key": key, "Value": value} for key, value in tags.items()]
+        owned = ["instance", "volume", "network-interface"]
+        options: dict[str, Any] = {}
+        if rung.market == "spot":
+            options["InstanceMarketOptions"] = {
+                "MarketType": "spot",
+                "SpotOptions": {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"},
+            }
+            owned.append("spot-instances-request")
+        try:
+            answer = client("ec2").run_instances(
+                MinCount=1,
+                MaxCount=1,
+                ClientToken=token,
+                LaunchTemplate={"LaunchTemplateId": self._launch_template_id, "Version": "$Latest"},
+                InstanceType=rung.instance_type,
+                SubnetId=rung.subnet_id,
+                TagSpecifications=[{"ResourceType": kind, "Tags": listed} for kind in owned],
+                **options,
+            )
+        except ClientError as error:
+            raise LaunchFailed(error_code(error), error_message(error)) from error
+        instance = answer["Instances"][0]
+        return Launched(instance["InstanceId"], instance.get("Placement", {}).get("AvailabilityZone", ""))
+
+    def run_of_instance(self, instance_id: str) -> tuple[str, int] | None:
+        """Return run id and attempt of an instance of this project; None when it is not ours or no longer known."""
+        try:
+            answer = client("ec2").describe_instances(InstanceIds=[instance_id])
+        except ClientError as error:
+            if error_code(error).startswith("InvalidInstanceID"):
+                return None
+            raise
+        for instance in _instances(answer):
+            tags = _tags(instance)
+            if tags.get(layout.TAG_PROJECT) == self._project and layout.TAG_RUN_ID in tags:
+                return tags[layout.TAG_RUN_ID], int(tags.get(layout.TAG_ATTEMPT, "0"))
+        return None
+
+    def inventory(self, run_id: str | None) -> Inventory:
+        """Return all that carries the tags of a run (of any run when None), and the instances already terminated."""
+        instances = list(self._paged("describe_instances", "Reservations", self._filters(run_id)))
+        flat = [instance for reservation in instances for instance in reservation["Instances"]]
+        alive = [
+            Resource("instances", i["InstanceId"], i["State"]["Name"]) for i in flat if i["State"]["Name"] in _ALIVE
+        ]
+        ended = frozenset(i["InstanceId"] for i in flat if i["State"]["Name"] == "terminated")
+        return Inventory(tuple(alive + self._attached(run_id)), terminated=ended)
+
+    def others_of_run(self, run_id: str, attempt: int) -> list[str]:
+        """Return the ids of living instances of a run that belong to another attempt."""
+        pages = self._paged("describe_instances", "Reservations", self._filters(run_id))
+        return [
+            instance["InstanceId"]
+            for reservation in pages
+            for instance in reservation["Instances"]
+            if instance["State"]["Name"] in _ALIVE and _tags(instance).get(layout.TAG_ATTEMPT) != str(attempt)
+        ]
+
+    def delete(self, resource: Resource) -> str:
+        """Delete a resource; returns what came of it. What is already gone is as good as deleted."""
+        ec2, name = client("ec2"), resource.resource_id
+        calls = {
+            "instances": lambda: ec2.terminate_instances(InstanceIds=[name]),
+            "volumes": lambda: ec2.delete_volume(VolumeId=name),
+            "network_interfaces": lambda: ec2.delete_network_interface(NetworkInterfaceId=name),
+        }
+        if resource.kind not in calls:
+            return "left to its owner"
+        try:
+            calls[resource.kind]()
+        except ClientError as error:
+            code = error_code(error)
+            return "already gone" if any(part in code for part in _GONE) else f"refused: {code}"
+        return "requested"
+
+    def terminate(self, instance_id: str) -> str:
+        """Terminate an instance; see `delete`."""
+        return self.delete(Resource("instances", instance_id, ""))
+
+    def console(self, instance_id: str) -> bytes:
+        """Return the end of an instance's console output (botocore decodes it), b"" when EC2 has none."""
+        try:
+            output = client("ec2").get_console_output(InstanceId=instance_id).get("Output", "")
+        except ClientError:
+            return b""
+        return str(output).encode()
+
+    def _attached(self, run_id: str | None) -> list[Resource]:
+        filters = self._filters(run_id)
+        found = [
+            Resource("volumes", v["VolumeId"], v["State"], v["State"] == "available")
+            for v in self._paged("describe_volumes", "Volumes", filters)
+            if v["State"] not in ("deleting", "deleted")
+        ]
+        found += [
+            Resource("network_interfaces", n["NetworkInterfaceId"], n["Status"], n["Status"] == "available")
+            for n in self._paged("describe_network_interfaces", "NetworkInterfaces", filters)
+        ]
+        found += [
+            Resource("snapshots_in_progress", s["SnapshotId"], s["State"], False)
+            for s in self._paged("describe_snapshots", "Snapshots", filters, OwnerIds=["self"])
+            if s["State"] == "pending"
+        ]
+        found += [
+            Resource("nat_gateways", g["NatGatewayId"], g["State"], False)
+            for g in self._paged("describe_nat_gateways", "NatGateways", filters)
+            if g["State"] not in ("deleted", "failed")
+        ]
+        addresses = client("ec2").describe_addresses(Filters=filters)["Addresses"]
+        return found + [Resource("addresses", a.get("AllocationId", ""), "allocated", False) for a in addresses]
+
+    def _filters(self, run_id: str | None) -> list[dict[str, Any]]:
+        filters = [{"Name": f"tag:{layout.TAG_PROJECT}", "Values": [self._project]}]
+        if run_id is None:
+            return [*filters, {"Name": "tag-key", "Values": [layout.TAG_RUN_ID]}]
+        return [*filters, {"Name": f"tag:{layout.TAG_RUN_ID}", "Values": [run_id]}]
+
+    @staticmethod
+    def _paged(operation: str, field: str, filters: list[dict[str, Any]], **more: Any) -> list[dict[str, Any]]:
+        pages = client("ec2").get_paginator(operation).paginate(Filters=filters, **more)
+        return [item for page in pages for item in page.get(field, [])]
+
+
+def _instances(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    return [instance for reservation in answer["Reservations"] for instance in reservation["Instances"]]
+
+
+def _tags(resource: dict[str, Any]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in resource.get("Tags", [])}

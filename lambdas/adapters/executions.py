@@ -1,0 +1,58 @@
+"""Step Functions: settle waiting states, start and stop executions. Runs in Lambda."""
+
+import json
+
+from botocore.exceptions import ClientError
+
+from lambdas.adapters.clients import client, error_code
+from lambdas.adapters.telemetry import logger
+from lambdas.core.reducer import Settlement
+
+# A token that is settled, expired or of a stopped execution: somebody else was first, which is no error.
+_SETTLED = ("TaskTimedOut", "TaskDoesNotExist", "InvalidToken")
+CAUSE_LIMIT = 30_000
+
+
+def settle(token: str, settlement: Settlement) -> bool:
+    """Tell the waiting state; returns False when it no longer waits."""
+    states = client("stepfunctions")
+    try:
+        if settlement.kind == "heartbeat":
+            states.send_task_heartbeat(taskToken=token)
+        elif settlement.kind == "success":
+            states.send_task_success(taskToken=token, output=json.dumps(settlement.output))
+        else:
+            states.send_task_failure(taskToken=token, error=settlement.code, cause=settlement.message[:CAUSE_LIMIT])
+    except ClientError as error:
+        if error_code(error) not in _SETTLED:
+            raise
+        logger.info("the state no longer waits", extra={"settlement": settlement.kind, "answer": error_code(error)})
+        return False
+    return True
+
+
+def start(state_machine_arn: str, name: str, document: str) -> str | None:
+    """Start an execution; returns its ARN, None when one of that name ran already."""
+    try:
+        answer = client("stepfunctions").start_execution(stateMachineArn=state_machine_arn, name=name, input=document)
+    except ClientError as error:
+        if error_code(error) == "ExecutionAlreadyExists":
+            return None
+        raise
+    return str(answer["executionArn"])
+
+
+def stop(execution_arn: str, error: str, cause: str) -> None:
+    """Stop an execution that still runs; one that has ended stays as it is."""
+    try:
+        client("stepfunctions").stop_execution(executionArn=execution_arn, error=error, cause=cause[:CAUSE_LIMIT])
+    except ClientError as problem:
+        if error_code(problem) not in ("ExecutionDoesNotExist", "ValidationException"):
+            raise
+
+
+def running(state_machine_arn: str) -> list[str]:
+    """Return the ARNs of the running executions of a state machine."""
+    pages = client("stepfunctions").get_paginator("list_executions")
+    found = pages.paginate(stateMachineArn=state_machine_arn, statusFilter="RUNNING")
+    return [execution["executionArn"] for page in found for execution in page["executions"]]

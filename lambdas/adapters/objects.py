@@ -1,0 +1,85 @@
+"""The bucket: read what instances wrote, bounded and checked; write what the controller says. Runs in Lambda."""
+
+import base64
+from collections.abc import Iterator
+
+from botocore.exceptions import ClientError
+
+from contracts import layout
+from contracts.documents import MAX_STATE_BYTES, Document, DocumentInvalid, parse
+from lambdas.adapters.clients import client, error_code
+from lambdas.adapters.telemetry import logger
+from lambdas.core.acceptance import Stored
+
+_ABSENT = ("NoSuchKey", "404", "NotFound", "InvalidRange", "416")
+
+
+class Objects:
+    """The objects of one bucket."""
+
+    def __init__(self, bucket: str) -> None:
+        self.bucket = bucket
+
+    def listed(self, prefix: str) -> list[Stored]:
+        """Return all objects below a prefix."""
+        pages = client("s3").get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        return [
+            Stored(item["Key"], item["Size"], item["ETag"].strip('"'), item["LastModified"].timestamp())
+            for page in pages
+            for item in page.get("Contents", [])
+        ]
+
+    def head(self, key: str, limit: int) -> bytes | None:
+        """Return at most the first `limit` bytes of an object, b"" when it is empty, None when it is absent."""
+        try:
+            answer = client("s3").get_object(Bucket=self.bucket, Key=key, Range=f"bytes=0-{limit - 1}")
+        except ClientError as error:
+            if error_code(error) in ("InvalidRange", "416"):
+                return b""
+            if error_code(error) in _ABSENT:
+                return None
+            raise
+        content: bytes = answer["Body"].read(limit)
+        return content
+
+    def state(self, prefix: str) -> Document | None:
+        """Return the newest system-state.json of a run; None when absent, oversized or not following its contract."""
+        return self._document("system_state", prefix + layout.SYSTEM_STATE, MAX_STATE_BYTES)
+
+    def document(self, name: str, key: str, limit: int = 32 * 1024 * 1024) -> Document | None:
+        """Return a contract document; None when absent or not following its contract, which is logged."""
+        return self._document(name, key, limit)
+
+    def _document(self, name: str, key: str, limit: int) -> Document | None:
+        content = self.head(key, limit + 1)
+        if content is None:
+            return None
+        if len(content) > limit:
+            logger.warning("ignored an oversized document", extra={"key": key, "limit_bytes": limit})
+            return None
+        try:
+            return parse(name, content)
+        except DocumentInvalid as error:
+            logger.warning("ignored a document that breaks its contract", extra={"key": key, "problem": str(error)})
+            return None
+
+    def put(self, key: str, content: bytes, content_type: str = "application/json") -> None:
+        """Write an object; S3 verifies its checksum."""
+        client("s3").put_object(
+            Bucket=self.bucket, Key=key, Body=content, ContentType=content_type, ChecksumAlgorithm="SHA256"
+        )
+
+    def size_and_sha256(self, key: str) -> tuple[int, str] | None:
+        """Return an object's size and the SHA-256 that S3 verified on upload (hex, "" if none); None when absent."""
+        try:
+            answer = client("s3").head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
+        except ClientError as error:
+            if error_code(error) in _ABSENT:
+                return None
+            raise
+        return answer["ContentLength"], base64.b64decode(answer.get("ChecksumSHA256", "")).hex()
+
+    def heads(self, keys: list[tuple[str, int]], limit: int) -> Iterator[tuple[str, bytes, bool]]:
+        """Yield (key, content, whole) of each (key, size), at most `limit` bytes of each."""
+        for key, size in keys:
+            yield key, self.head(key, limit) or b"", size <= limit

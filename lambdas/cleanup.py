@@ -1,0 +1,56 @@
+"""State Cleanup: delete all that the run has left, write the receipt, weigh it into the verdict. Runs in Lambda."""
+
+from typing import Any
+
+from contracts.reasons import explain
+from lambdas.adapters.cloud import Cloud, cloud
+from lambdas.adapters.runs_table import Superseded
+from lambdas.adapters.telemetry import about, logger
+from lambdas.core.records import RunRecord
+from lambdas.flows.cleaning import REARM_SECONDS, clean
+from lambdas.flows.recording import ended_attempts
+
+PATIENCE_SECONDS = 25
+MAX_ROUNDS = 40
+
+
+@logger.inject_lambda_context(clear_state=True)
+def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+    """Return whether everything is gone, and the run's verdict: leftovers never count as success."""
+    found, state = cloud(), event["state"]
+    rounds = state.get("cleanup", {}).get("rounds", 0) + 1
+    record = found.runs.of_execution(event["execution_arn"])
+    if record is None:
+        return {"everything_gone": True, "done": True, "rounds": rounds, "verdict": _verdict(state["outcome"], [])}
+    about(record.run_id)
+    left = _clean(found, record)
+    if left and rounds >= MAX_ROUNDS:
+        logger.error("leftovers remain, the dead-man switch goes on", extra={"left": left})
+        found.schedules.arm(record.run_id, found.now() + REARM_SECONDS)
+    return {
+        "everything_gone": not left,
+        "done": not left or rounds >= MAX_ROUNDS,
+        "rounds": rounds,
+        "verdict": _verdict(state["outcome"], left),
+    }
+
+
+def _clean(found: Cloud, record: RunRecord) -> list[str]:
+    """Run one round of cleanup; returns what is left."""
+    try:
+        record = found.runs.close(record, {"closed_at": found.now(), "task_token": ""})
+    except Superseded:
+        logger.info("closed before")
+    receipt = clean(found, record, "state_machine", PATIENCE_SECONDS)
+    if receipt["everything_gone"]:
+        found.runs.note(record, ended_attempts(record, found.now()))
+    return [item for kind in receipt["inventory"].values() for item in kind["left"]]
+
+
+def _verdict(outcome: dict[str, Any], left: list[str]) -> dict[str, Any]:
+    if not left:
+        return {key: outcome[key] for key in ("status", "reason_code", "cause")}
+    listing = f"Left: {', '.join(left[:10])}."
+    if outcome["status"] == "completed":
+        return {"status": "failed", "reason_code": "CleanupIncomplete", "cause": explain("CleanupIncomplete", listing)}
+    return {"status": "failed", "reason_code": outcome["reason_code"], "cause": f"{outcome['cause']} {listing}"}

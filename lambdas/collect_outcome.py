@@ -1,0 +1,39 @@
+"""State CollectOutcome: say how the attempt ended, from what is recorded and what is in the bucket. Runs in Lambda."""
+
+from typing import Any
+
+from contracts.reasons import ArtifactsInvalid
+from lambdas.adapters.cloud import Cloud, cloud
+from lambdas.adapters.telemetry import about, logger
+from lambdas.core.records import RunRecord
+from lambdas.core.verdict import Ending, ending, outcome
+from lambdas.flows.evidence import keep_console
+from lambdas.flows.reporting import take_in
+from lambdas.flows.verifying import verify_artifacts
+
+
+@logger.inject_lambda_context(clear_state=True)
+def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+    """Return the outcome of the attempt: completed only when every artifact is in the bucket as claimed."""
+    found = cloud()
+    record = found.runs.of_execution(event["execution_arn"])
+    if record:
+        about(record.run_id, attempt=record.attempt)
+        record = take_in(found, record)
+    end = ending(record, event["state"].get("error"), found.now())
+    if record:
+        end = _checked(found, record, end)
+    result = outcome(record, end, found.now())
+    logger.info("outcome", extra={"outcome": result})
+    return result
+
+
+def _checked(found: Cloud, record: RunRecord, end: Ending) -> Ending:
+    if end.completed:
+        try:
+            verify_artifacts(found, record)
+        except ArtifactsInvalid as error:
+            end = Ending(error.code, error.message)
+    if not end.completed:
+        keep_console(found, record)
+    return end

@@ -1,0 +1,123 @@
+"""What a request means before any money is spent: checks, deadlines, estimate, manifest. Runs in Lambda; pure."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from contracts import layout
+from contracts.documents import Document, DocumentInvalid, check
+from contracts.prices import Cost, prices, run_cost, usd_per_hour, vcpus
+from contracts.reasons import CostCapTooLow, MonthlyBudgetExceeded, QuotaTooLow, RequestInvalid
+from lambdas.core.ladder import markets, quota_command
+
+SECONDS_PER_MINUTE = 60
+HEARTBEAT_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object in the bucket; `modified_at` in epoch seconds."""
+
+    key: str
+    size: int
+    etag: str
+    modified_at: float
+
+
+def checked_request(document: Any) -> Document:
+    """Return the request with its defaults; raises RequestInvalid naming the field."""
+    try:
+        request = check("run_request", document)
+    except DocumentInvalid as error:
+        raise RequestInvalid(str(error)) from error
+    levels = request["quantile_levels"]
+    if levels != sorted(levels):
+        raise RequestInvalid(f"quantile_levels: expected ascending numbers, found {levels}.")
+    return request
+
+
+def deadline_at(request: Document, created_at: int) -> int:
+    """Return when training must have ended, in epoch seconds."""
+    return created_at + round(float(request["max_runtime_minutes"]) * SECONDS_PER_MINUTE)
+
+
+def estimate(request: Document) -> Cost:
+    """Return the most the run can cost: its dearest instance for all of its time."""
+    seconds = request["max_runtime_minutes"] * SECONDS_PER_MINUTE
+    dearest = max(
+        ((kind, market) for kind in request["instance_types"] for market in markets(request["market"], 1)),
+        key=lambda pair: usd_per_hour(*pair),
+    )
+    return run_cost(*dearest, seconds=seconds, heartbeats=round(seconds / HEARTBEAT_SECONDS))
+
+
+def check_cost(request: Document, cost: Cost, spent_usd: float, monthly_budget_usd: float) -> None:
+    """Refuse a run that may cost more than it may; raises CostCapTooLow or MonthlyBudgetExceeded."""
+    total, cap = cost.total_usd, request["max_cost_usd"]
+    if total > cap:
+        minutes = request["max_runtime_minutes"]
+        raise CostCapTooLow(
+            f"max_cost_usd: expected at least {total:.2f} for max_runtime_minutes {minutes:g} "
+            f"on {', '.join(request['instance_types'])}, found {cap:g}."
+        )
+    if spent_usd + total > monthly_budget_usd:
+        raise MonthlyBudgetExceeded(
+            f"This month: {spent_usd:.2f} USD spent or reserved; this run may cost {total:.2f}; "
+            f"monthly_budget_usd is {monthly_budget_usd:g}."
+        )
+
+
+def check_quota(request: Document, quotas: dict[str, float | None]) -> None:
+    """Refuse a run that no allowed market's vCPU quota admits (None, unreadable, admits); raises QuotaTooLow."""
+    needed = min(vcpus(kind) for kind in request["instance_types"])
+    tried = markets(request["market"], 1)
+    values = [quotas.get(market) for market in tried]
+    if any(value is None or value >= needed for value in values):
+        return
+    found = ", ".join(f"{market} {value:g}" for market, value in zip(tried, values, strict=True))
+    command = quota_command(tried[-1], needed)
+    raise QuotaTooLow(f"vCPU quota: expected at least {needed} for G and VT instances, found {found}. Run: {command}")
+
+
+def newest_dataset(objects: list[Stored]) -> str | None:
+    """Return the name of the data set that holds the newest data file, or None."""
+    files = [o for o in objects if o.key.endswith(layout.DATA_SUFFIXES) and o.key.count("/") > 1 and o.size]
+    newest = max(files, key=lambda o: (o.modified_at, o.key), default=None)
+    return newest.key.split("/")[1] if newest else None
+
+
+def manifest(
+    run_id: str, bucket: str, request: Document, created_at: int, dataset: Document, weights: Document | None
+) -> Document:
+    """Return manifest.json, checked against its contract."""
+    return check("manifest", {
+        "schema_version": 1,
+        "run_id": run_id,
+        "bucket": bucket,
+        "prefix": layout.run_prefix(run_id),
+        "created_at": iso(created_at),
+        "deadline_at": iso(deadline_at(request, created_at)),
+        "request": request,
+        "dataset": dataset,
+        "chronos_weights": weights,
+        "usd_per_hour": {
+            kind: {market: usd_per_hour(kind, market) for market in ("on_demand", "spot")}
+            for kind in prices()["instance_usd_per_hour"]
+        },
+    })  # fmt: skip
+
+
+def folder(name: str, prefix: str, objects: list[Stored]) -> Document:
+    """Return the manifest's entry for a folder of objects."""
+    listed = [{"key": o.key, "bytes": o.size, "etag": o.etag} for o in sorted(objects, key=lambda o: o.key)]
+    return {"name": name, "prefix": prefix, "objects": listed}
+
+
+def utc(epoch_seconds: float) -> datetime:
+    """Return a moment as a datetime in UTC."""
+    return datetime.fromtimestamp(epoch_seconds, UTC)
+
+
+def iso(epoch_seconds: float) -> str:
+    """Return a moment as ISO 8601 in UTC, to the second."""
+    return utc(epoch_seconds).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,90 @@
+"""The capacity ladder: in which order to ask EC2, and what its refusals mean. Runs in Lambda; pure."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from contracts.documents import Document
+from contracts.reasons import CapacityUnavailable, LaunchRefused, QuotaTooLow, RunError
+
+Refusal = Literal["capacity", "quota", "refused"]
+
+# https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+_CAPACITY = {
+    "InsufficientInstanceCapacity",
+    "InsufficientHostCapacity",
+    "InsufficientReservedInstanceCapacity",
+    "InsufficientCapacity",
+    "InsufficientFreeAddressesInSubnet",
+    "SpotMaxPriceTooLow",
+    "Unsupported",
+    "UnfulfillableCapacity",
+    "InternalError",
+    "InternalFailure",
+    "ServiceUnavailable",
+    "Unavailable",
+    "RequestLimitExceeded",
+}
+_QUOTA = {"VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded", "SpotInstanceCountExceeded"}
+
+QUOTA_CODES = {"on_demand": "L-DB2E81BA", "spot": "L-3819A6DF"}
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One thing to ask EC2 for."""
+
+    market: str
+    instance_type: str
+    subnet_id: str
+
+    def __str__(self) -> str:
+        return f"{self.market} {self.instance_type} in {self.subnet_id}"
+
+
+def markets(market: str, attempt: int) -> tuple[str, ...]:
+    """Return the markets to try; after a lost attempt, `spot_then_on_demand` no longer bets on spot."""
+    if market == "spot_then_on_demand":
+        return ("spot", "on_demand") if attempt == 1 else ("on_demand",)
+    return (market,)
+
+
+def rungs(request: Document, subnet_ids: list[str], attempt: int) -> list[Rung]:
+    """Return the rungs for `attempt`: by market, then instance type, then zone, as the request orders them."""
+    return [
+        Rung(market, instance_type, subnet_id)
+        for market in markets(request["market"], attempt)
+        for instance_type in request["instance_types"]
+        for subnet_id in subnet_ids
+    ]
+
+
+def client_token(run_id: str, attempt: int, index: int) -> str:
+    """Return the idempotency token of a rung: new for each rung, as its parameters differ (64 ASCII characters)."""
+    return f"{run_id}-attempt{attempt}-rung{index}"[:64]
+
+
+def meaning(error_code: str) -> Refusal:
+    """Return whether the next rung may help: no capacity here, a quota, or a refusal that repeats everywhere."""
+    if error_code in _CAPACITY:
+        return "capacity"
+    return "quota" if error_code in _QUOTA else "refused"
+
+
+def quota_command(market: str, wanted: int) -> str:
+    """Return the command that asks AWS for a quota of `wanted` vCPUs."""
+    return (
+        "aws service-quotas request-service-quota-increase --service-code ec2 "
+        f"--quota-code {QUOTA_CODES[market]} --desired-value {wanted}"
+    )
+
+
+def verdict(log: list[tuple[Rung, str]], wanted_vcpus: int) -> RunError:
+    """Return the error after the last rung, naming each rung and EC2's answer."""
+    listing = "; ".join(f"{rung}: {code}" for rung, code in log)
+    kinds = {meaning(code) for _, code in log}
+    if kinds == {"quota"}:
+        command = quota_command(log[-1][0].market, wanted_vcpus)
+        return QuotaTooLow(f"Tried {listing}. Ask for more with: {command}")
+    if "refused" in kinds:
+        return LaunchRefused(f"Tried {listing}.")
+    return CapacityUnavailable(f"Tried {listing}.")

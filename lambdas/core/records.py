@@ -1,0 +1,112 @@
+"""The record of a run, one item of the runs table. Runs in Lambda and in the CLI."""
+
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
+from decimal import Decimal
+from typing import Any
+
+from contracts.documents import Document
+
+BOOT = "boot"
+TRAINING = "training"
+TERMINAL_STATES = ("completed", "failed", "interrupted")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One instance of a run: what was launched, where, from when to when (epoch seconds, 0 while it lives)."""
+
+    attempt: int
+    instance_id: str
+    instance_type: str
+    market: str
+    zone: str
+    launched_at: int
+    ended_at: int = 0
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """All the controller knows of a run. Times are epoch seconds of the controller's clock, 0 when not yet."""
+
+    run_id: str
+    execution_arn: str
+    prefix: str
+    request: Document
+    created_at: int
+    deadline_at: int
+    estimate_usd: float = 0.0
+    status: str = "accepted"
+    attempt: int = 1
+    attempts: tuple[Attempt, ...] = ()
+    rungs: tuple[str, ...] = ()
+    stage: str = ""
+    task_token: str = field(default="", repr=False)
+    launch_started_at: int = 0
+    launch_ended_at: int = 0
+    instance_id: str = ""
+    booted_at: int = 0
+    seq: int = 0
+    state: str = ""
+    phase: str = ""
+    phase_at: int = 0
+    progress: str = ""
+    progress_at: int = 0
+    heartbeat_at: int = 0
+    interruption_at: int = 0
+    error_code: str = ""
+    error_message: str = ""
+    closed_at: int = 0
+    ended_at: int = 0
+    reason_code: str = ""
+    cause: str = ""
+    cost_usd: float = 0.0
+    metrics: Document = field(default_factory=dict)
+
+    @property
+    def execution_name(self) -> str:
+        """Name of the execution, the last part of its ARN."""
+        return self.execution_arn.rsplit(":", 1)[-1]
+
+    def with_changes(self, changes: dict[str, Any]) -> "RunRecord":
+        """Return the record with `changes` applied."""
+        return replace(self, **changes)
+
+    def to_item(self) -> dict[str, Any]:
+        """Return the record as a DynamoDB item."""
+        return {"id": self.run_id, "kind": "run", **to_attributes(asdict(self))}
+
+
+_STRUCTURED = ("request", "attempts", "rungs", "metrics")
+_FLOATS = ("estimate_usd", "cost_usd")
+
+
+def to_attributes(changes: dict[str, Any]) -> dict[str, Any]:
+    """Return record fields as DynamoDB attribute values: structures as JSON text, floats as Decimal."""
+    return {name: _to_attribute(name, value) for name, value in changes.items()}
+
+
+def from_item(item: dict[str, Any]) -> RunRecord:
+    """Return the record that a DynamoDB item holds; attributes that are no fields are left out."""
+    values = {f.name: _from_attribute(f.name, item[f.name]) for f in fields(RunRecord) if f.name in item}
+    return RunRecord(**values)
+
+
+def _to_attribute(name: str, value: Any) -> Any:
+    if name == "attempts":
+        return json.dumps([asdict(entry) if isinstance(entry, Attempt) else entry for entry in value])
+    if name in _STRUCTURED:
+        return json.dumps(value)
+    return Decimal(str(round(value, 6))) if name in _FLOATS else value
+
+
+def _from_attribute(name: str, value: Any) -> Any:
+    if name == "attempts":
+        return tuple(Attempt(**entry) for entry in json.loads(value))
+    if name == "rungs":
+        return tuple(json.loads(value))
+    if name in _STRUCTURED:
+        return json.loads(value)
+    if isinstance(value, Decimal):
+        return float(value) if name in _FLOATS else int(value)
+    return value

@@ -1,0 +1,105 @@
+"""How an attempt ended: one reason code from what failed and what is recorded, and what comes next. Lambda; pure."""
+
+import json
+from dataclasses import dataclass
+
+from contracts.documents import Document
+from contracts.reasons import REASONS, explain
+from lambdas.core.records import BOOT, TERMINAL_STATES, RunRecord
+
+COMPLETED = "completed"
+# AWS reports a missed heartbeat as States.Timeout though it documents States.HeartbeatTimeout: take both.
+_TIMEOUTS = ("States.Timeout", "States.HeartbeatTimeout")
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How an attempt ended: `completed`, or a reason code with its detail."""
+
+    code: str
+    detail: str = ""
+
+    @property
+    def completed(self) -> bool:
+        """Whether the instance did its work; its artifacts are not yet verified."""
+        return self.code == COMPLETED
+
+
+def ending(record: RunRecord | None, error: Document | None, now: int) -> Ending:
+    """Return how the attempt ended.
+
+    Parameters
+    ----------
+    record : RunRecord or None
+        With the newest system-state.json already applied: if that says completed, it completed, whatever failed.
+    error : dict or None
+        `Error` and `Cause` that Step Functions caught.
+    now : int
+        Epoch seconds.
+    """
+    if record and record.state == COMPLETED:
+        return Ending(COMPLETED)
+    name = (error or {}).get("Error", "")
+    detail = _message(error)
+    if name in REASONS:
+        return Ending(name, detail)
+    if record and record.state in TERMINAL_STATES:
+        fallback = "SpotInterrupted" if record.state == "interrupted" else "TrainingFailed"
+        return Ending(record.error_code if record.error_code in REASONS else fallback, record.error_message)
+    if record and name in _TIMEOUTS:
+        return _timed_out(record, now)
+    return Ending("InternalError", f"{name}: {detail}" if name else "The workflow ended without an error or a result.")
+
+
+def _timed_out(record: RunRecord, now: int) -> Ending:
+    request = record.request
+    if now >= record.deadline_at:
+        return Ending(
+            "RunTimedOut", f"The limit is {request['max_runtime_minutes']:g} minutes; {_last_seen(record, now)}"
+        )
+    if record.interruption_at:
+        return Ending("SpotInterrupted", f"Notice {now - record.interruption_at} s ago; {_last_seen(record, now)}")
+    if record.stage == BOOT:
+        waited = now - record.launch_started_at
+        return Ending("BootTimedOut", f"Waited {waited} s, allowed {request['boot_timeout_seconds']} s.")
+    return Ending("HeartbeatLost", f"Allowed {request['heartbeat_timeout_seconds']} s; {_last_seen(record, now)}")
+
+
+def _last_seen(record: RunRecord, now: int) -> str:
+    if not record.heartbeat_at:
+        return "the instance never reported."
+    return f"last report {now - record.heartbeat_at} s ago, at {record.progress or record.phase}."
+
+
+def _message(error: Document | None) -> str:
+    """Return the message in a Cause; a failed Lambda's Cause is JSON with errorMessage in it."""
+    cause = str((error or {}).get("Cause") or "")
+    try:
+        document = json.loads(cause)
+    except ValueError:
+        return cause[:2000]
+    return str(document.get("errorMessage", cause))[:2000] if isinstance(document, dict) else cause[:2000]
+
+
+def outcome(record: RunRecord | None, end: Ending, now: int) -> Document:
+    """Return the outcome that the state machine branches on: status, reason, cause, and `next`: retry or cleanup."""
+    if end.completed:
+        return _outcome("completed", None, None)
+    cause = explain(end.code, end.detail)
+    if record and _may_retry(record, end.code, now):
+        return _outcome("failed", end.code, cause, record.attempt + 1)
+    return _outcome("failed", end.code, cause)
+
+
+def _outcome(status: str, code: str | None, cause: str | None, next_attempt: int | None = None) -> Document:
+    following = "retry" if next_attempt else "cleanup"
+    return {"status": status, "reason_code": code, "cause": cause, "next": following, "next_attempt": next_attempt}
+
+
+def _may_retry(record: RunRecord, code: str, now: int) -> bool:
+    return (
+        REASONS[code].retryable
+        and record.attempt < record.request["max_attempts"]
+        and not record.closed_at
+        and now < record.deadline_at
+    )

@@ -1,0 +1,60 @@
+"""Delete what a run has left until nothing is, and write the receipt. Runs in Lambda."""
+
+import time
+from dataclasses import replace
+
+from contracts import layout
+from contracts.documents import Document, dump
+from lambdas.adapters.cloud import Cloud
+from lambdas.adapters.telemetry import logger
+from lambdas.core.acceptance import iso
+from lambdas.core.inventory import Inventory, Resource, plan, receipt, unseen_launches
+from lambdas.core.records import RunRecord
+
+POLL_SECONDS = 2.0
+REARM_SECONDS = 600
+
+
+def clean(cloud: Cloud, record: RunRecord, checked_by: str, patience_seconds: float) -> Document:
+    """Delete by tag until the inventory is empty or patience ends; write and return cleanup_status.json.
+
+    The dead-man schedule is the last to go: as long as anything is left, it stays armed.
+    """
+    actions: list[Document] = []
+    patient_until = time.monotonic() + patience_seconds
+    while True:
+        inventory = find(cloud, record)
+        asked = {action["resource"] for action in actions if action["result"] in ("requested", "already gone")}
+        todo = [resource for resource in plan(inventory) if resource.resource_id not in asked]
+        for resource in todo:
+            actions.append(_delete(cloud, record, resource))
+        if inventory.empty or time.monotonic() > patient_until:
+            break
+        if not todo:
+            time.sleep(POLL_SECONDS)
+    return _sign(cloud, record, receipt(record.run_id, checked_by, iso(cloud.now()), inventory, actions))
+
+
+def find(cloud: Cloud, record: RunRecord) -> Inventory:
+    """Return the inventory of a run, its schedule and its launches in flight included."""
+    inventory = cloud.compute.inventory(record.run_id)
+    seen = {r.resource_id for r in inventory.resources if r.kind == "instances"} | inventory.terminated
+    schedule = (Resource("schedules", record.run_id, "armed"),) if cloud.schedules.exists(record.run_id) else ()
+    return replace(
+        inventory, resources=inventory.resources + schedule, unseen=unseen_launches(record, seen, cloud.now())
+    )
+
+
+def _delete(cloud: Cloud, record: RunRecord, resource: Resource) -> Document:
+    if resource.kind == "schedules":
+        action, result = "disarm", cloud.schedules.disarm(record.run_id)
+    else:
+        action, result = "delete", cloud.compute.delete(resource)
+    logger.info("cleanup", extra={"resource": resource.resource_id, "kind": resource.kind, "result": result})
+    name = f"{resource.kind}/{resource.resource_id}" if resource.kind == "schedules" else resource.resource_id
+    return {"at": iso(cloud.now()), "action": action, "resource": name, "result": result}
+
+
+def _sign(cloud: Cloud, record: RunRecord, document: Document) -> Document:
+    cloud.objects.put(record.prefix + layout.CLEANUP_STATUS, dump("cleanup_status", document))
+    return document

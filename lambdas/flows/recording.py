@@ -1,0 +1,61 @@
+"""Write the verdict of a run once: record, cost, registry, metrics. Runs in Lambda."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from aws_lambda_powertools.metrics import MetricUnit
+
+from contracts import layout
+from contracts.documents import Document
+from lambdas.adapters.cloud import Cloud
+from lambdas.adapters.runs_table import Superseded
+from lambdas.adapters.telemetry import count
+from lambdas.core.costs import actual_cost
+from lambdas.core.records import RunRecord
+from lambdas.core.registry import read_model
+
+REGISTRY_RUNS = 1000
+
+
+def record_verdict(cloud: Cloud, record: RunRecord, status: str, reason_code: str = "", cause: str = "") -> RunRecord:
+    """Write status, reason and cost of a run that has ended; the first verdict stands. Then publish the registry."""
+    now = cloud.now()
+    changes: dict[str, Any] = {
+        "status": status,
+        "reason_code": reason_code,
+        "cause": cause[:2000],
+        "ended_at": now,
+        "cost_usd": actual_cost(record, now).total_usd,
+        "metrics": _metrics(cloud, record),
+    }
+    try:
+        record = cloud.runs.finish(record, changes)
+        _count(record)
+    except Superseded:
+        record = cloud.runs.load(record.run_id) or record
+    publish(cloud, record)
+    return record
+
+
+def ended_attempts(record: RunRecord, now: int) -> dict[str, Any]:
+    """Return the change that ends every attempt's billing at `now`, to be written when nothing is left of a run."""
+    return {"attempts": tuple(a if a.ended_at else replace(a, ended_at=now) for a in record.attempts)}
+
+
+def publish(cloud: Cloud, record: RunRecord) -> None:
+    """Write control_registry.json from the table; `record` is taken as given, the index may lag behind it."""
+    others = [r for r in cloud.runs.newest(REGISTRY_RUNS) if r.run_id != record.run_id]
+    model = read_model([record, *others], cloud.objects.bucket, cloud.now())
+    cloud.objects.put(layout.REGISTRY, json.dumps(model, indent=2).encode())
+
+
+def _metrics(cloud: Cloud, record: RunRecord) -> Document:
+    metadata = cloud.objects.document("model_metadata", record.prefix + layout.MODEL_METADATA)
+    return {name: model["metrics"] for name, model in metadata["models"].items()} if metadata else {}
+
+
+def _count(record: RunRecord) -> None:
+    count("RunsCompleted" if record.status == "completed" else "RunsFailed")
+    count("RunSeconds", record.ended_at - record.created_at, MetricUnit.Seconds)
+    count("RunCostUsd", record.cost_usd)

@@ -1,0 +1,32 @@
+"""State LaunchInstance: token first, then one instance from the capacity ladder. Runs in Lambda."""
+
+from typing import Any
+
+from contracts.reasons import LaunchRefused
+from lambdas.adapters.cloud import Cloud, cloud
+from lambdas.adapters.runs_table import Superseded
+from lambdas.adapters.telemetry import about, logger
+from lambdas.core.records import RunRecord
+from lambdas.flows.launching import begin, end_other_attempts, walk
+from lambdas.flows.reporting import report
+
+
+@logger.inject_lambda_context(clear_state=True)
+def handler(event: dict[str, Any], _context: Any) -> None:
+    """Launch the attempt's instance; the state itself ends when the instance reports that it booted."""
+    about(event["run_id"], attempt=event["attempt"])
+    found = cloud()
+    record = found.runs.load(event["run_id"])
+    if record is None:
+        raise LaunchRefused(f"Run {event['run_id']} is not registered.")
+    try:
+        launched = _launch(found, record, event)
+    except Superseded as error:
+        raise LaunchRefused("The run has ended, or a later attempt has begun.") from error
+    logger.info("instance launched", extra={"instance_id": launched.instance_id, "rung": launched.rungs[-1]})
+    report(found, launched)
+
+
+def _launch(found: Cloud, record: RunRecord, event: dict[str, Any]) -> RunRecord:
+    begun = begin(found, record, event["attempt"], event["task_token"])
+    return walk(found, end_other_attempts(found, begun))

@@ -1,0 +1,21 @@
+"""State RecordRun: write the verdict to the runs table, the registry and the metrics. Runs in Lambda."""
+
+from typing import Any
+
+from lambdas.adapters.cloud import cloud
+from lambdas.adapters.telemetry import about, logger, metrics
+from lambdas.flows.recording import record_verdict
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+    """Return what was recorded; the run's result stands even if this fails."""
+    found = cloud()
+    record = found.runs.of_execution(event["execution_arn"])
+    if record is None:
+        return {"recorded": False, "cost_usd": 0.0}
+    about(record.run_id)
+    verdict = event["state"]["cleanup"]["verdict"]
+    record = record_verdict(found, record, verdict["status"], verdict["reason_code"] or "", verdict["cause"] or "")
+    return {"recorded": True, "cost_usd": round(record.cost_usd, 4)}

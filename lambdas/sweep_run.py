@@ -1,0 +1,86 @@
+"""Events: an execution ended, or a dead-man switch fired. Cleans up what the workflow did not. Runs in Lambda."""
+
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from contracts.documents import Document
+from contracts.reasons import REASONS, explain
+from lambdas.adapters import executions
+from lambdas.adapters.cloud import Cloud, cloud
+from lambdas.adapters.runs_table import Superseded
+from lambdas.adapters.telemetry import about, count, logger, metrics
+from lambdas.core.records import RunRecord
+from lambdas.flows.cleaning import REARM_SECONDS, clean, find
+from lambdas.flows.evidence import keep_console
+from lambdas.flows.recording import ended_attempts, publish, record_verdict
+
+PATIENCE_SECONDS = 200
+DEAD_MAN = "dead_man"
+_CODES = {"ABORTED": "Aborted", "TIMED_OUT": "ExecutionTimedOut"}
+
+
+class LeftoversRemain(Exception):
+    """Something is left of a run; the switch is armed again, and Lambda repeats the event."""
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def handler(event: dict[str, Any], _context: Any) -> None:
+    """Close the run, delete what is left, write receipt and verdict where the workflow did not."""
+    found = cloud()
+    by_time = event.get("source") == DEAD_MAN
+    record = found.runs.load(event["run_id"]) if by_time else found.runs.of_execution(event["detail"]["executionArn"])
+    if record is None:
+        logger.info("no run was registered, so nothing was launched")
+        return
+    about(record.run_id)
+    record = _closed(found, record)
+    if by_time:
+        _stop(record)
+    _sweep(found, record, DEAD_MAN if by_time else "status_change")
+    _conclude(found, found.runs.load(record.run_id) or record, _verdict(event, by_time))
+
+
+def _closed(found: Cloud, record: RunRecord) -> RunRecord:
+    try:
+        return found.runs.close(record, {"closed_at": found.now(), "task_token": ""})
+    except Superseded:
+        return found.runs.load(record.run_id) or record
+
+
+def _stop(record: RunRecord) -> None:
+    try:
+        executions.stop(record.execution_arn, "ExecutionTimedOut", explain("ExecutionTimedOut", ""))
+    except ClientError as error:
+        logger.warning("could not stop the execution", extra={"problem": str(error)[:300]})
+
+
+def _sweep(found: Cloud, record: RunRecord, net: str) -> None:
+    if record.ended_at and find(found, record).empty:
+        logger.info("nothing is left")
+        return
+    keep_console(found, record)
+    receipt = clean(found, record, net, PATIENCE_SECONDS)
+    if not receipt["everything_gone"]:
+        count("Leftovers")
+        found.schedules.arm(record.run_id, found.now() + REARM_SECONDS)
+        raise LeftoversRemain(str(receipt["inventory"])[:1000])
+    found.runs.note(record, ended_attempts(record, found.now()))
+
+
+def _verdict(event: dict[str, Any], by_time: bool) -> Document:
+    detail = {"status": "TIMED_OUT"} if by_time else event["detail"]
+    if detail["status"] == "SUCCEEDED":
+        return {"status": "completed"}
+    code = _CODES.get(detail["status"]) or detail.get("error") or ""
+    code = code if code in REASONS else "InternalError"
+    status = "aborted" if code == "Aborted" else "failed"
+    return {"status": status, "reason_code": code, "cause": detail.get("cause") or explain(code, "")}
+
+
+def _conclude(found: Cloud, record: RunRecord, verdict: Document) -> None:
+    if record.ended_at:
+        publish(found, record)
+    else:
+        record_verdict(found, record, **verdict)

@@ -1,0 +1,57 @@
+"""Launch errors on demand, so that tests can see the capacity ladder work. Runs inside the embedded cloud's server.
+
+`capacity.json` in the state folder maps a pattern `<instance type>/<market>/<zone>` (shell wildcards; parts left out
+match all; market is `on_demand` or `spot`) to an EC2 error code, or to {"error": code, "times": n} for the first n
+launches only. Codes: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+"""
+
+import fnmatch
+from pathlib import Path
+from typing import Any
+
+from local.state_folder import read_json
+
+SERVER_ERRORS = frozenset({"InsufficientInstanceCapacity", "InsufficientCapacity", "InternalError", "Unavailable"})
+
+
+class CapacityFaults:
+    """Decides which launches fail.
+
+    Parameters
+    ----------
+    path : Path
+        `capacity.json`; it is read at each launch, so a test can change it at any time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._used: dict[tuple[int, str], int] = {}
+
+    def error_for(self, instance_type: str, market: str, zone: str) -> str | None:
+        """Return the EC2 error code this launch fails with, or None when it goes ahead."""
+        for pattern, fault in read_json(self._path).items():
+            wanted = [*pattern.split("/"), "*", "*"][:3]
+            actual = (instance_type, market, zone)
+            matches = all(fnmatch.fnmatchcase(value, part) for value, part in zip(actual, wanted, strict=True))
+            if matches and (code := self._use(pattern, fault)):
+                return code
+        return None
+
+    def _use(self, pattern: str, fault: Any) -> str | None:
+        if not isinstance(fault, dict):
+            return str(fault)
+        key = (self._path.stat().st_mtime_ns, pattern)
+        self._used[key] = self._used.get(key, 0) + 1
+        return str(fault["error"]) if self._used[key] <= int(fault.get("times", 1)) else None
+
+
+def describe(code: str, instance_type: str, zone: str) -> str:
+    """Return a message in the manner of EC2 for an injected launch error."""
+    if code == "InsufficientInstanceCapacity":
+        return f"We currently do not have sufficient {instance_type} capacity in the Availability Zone ({zone})."
+    return f"{code}: injected by capacity.json for {instance_type} in {zone}."
+
+
+def status_of(code: str) -> int:
+    """Return the HTTP status EC2 sends with an error code: 500 for lack of capacity, 400 for a caller's error."""
+    return 500 if code in SERVER_ERRORS else 400

@@ -1,0 +1,206 @@
+"""Starts, fills and ends an embedded cloud. Runs on a person's machine, in tests and in `python -m local`."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from local import deployment, processes
+from local.state_folder import CLOUD_MARKER, StateFolder, read_json
+
+REGION = "us-east-1"
+HEALTH = "/_ministack/health"
+START_SECONDS = 60.0
+STOP_SECONDS = 6.0
+ATTEMPTS = 3
+PARENT = "CHRONOS_LOCAL_PARENT"
+NAMES = {
+    "StateMachineArn": "STATE_MACHINE_ARN",
+    "BucketName": "BUCKET",
+    "RunsTableName": "RUNS_TABLE",
+    "LaunchTemplateId": "LAUNCH_TEMPLATE_ID",
+}
+# The server keeps these settings of the person; the rest of the environment does not reach it.
+PASSED_ON = ("PATH", "HOME", "LANG", "SFN_WAIT_SCALE", "LOG_LEVEL")
+PASSED_ON_PREFIX = "CHRONOS_LOCAL_"
+
+
+class CloudError(RuntimeError):
+    """The embedded cloud is not in the state that was needed; the message says what to do."""
+
+
+class LocalCloud:
+    """One embedded cloud: a server process, its instances and Lambda workers, and a folder for all state.
+
+    Parameters
+    ----------
+    state_folder : Path
+        Holds everything; another folder is another cloud, and any number can run side by side.
+    """
+
+    def __init__(self, state_folder: Path) -> None:
+        self.folder = StateFolder(state_folder)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the server process is there and answers."""
+        return self._server_pid() is not None and self._healthy()
+
+    def start(self, *, detached: bool = False) -> None:
+        """Start the server on a free port and wait until it answers.
+
+        Parameters
+        ----------
+        detached : bool
+            Let the server outlive this process; otherwise it ends itself when this process is gone.
+
+        Raises
+        ------
+        CloudError
+            When a cloud already runs in this folder, or the server does not come up.
+        """
+        if self.running:
+            raise CloudError(f"{self.folder.path}: a cloud already runs here. End it with `python -m local down`.")
+        self.stop()
+        for name in ("server.json", "outputs.json", "instances", "tmp", "data"):
+            _remove(self.folder.path / name)
+        for _ in range(ATTEMPTS):
+            process = self._spawn(_free_port(), detached)
+            if self._came_up(process):
+                self._process = process
+                return
+        raise CloudError(f"The server did not come up. See {self.folder.log}:\n{self._log_tail()}")
+
+    def deploy(self, assembly: Path | None = None, progress: Callable[[str], None] = lambda _: None) -> None:
+        """Deploy the stack, synthesized by `app.py` or given as a cloud assembly.
+
+        Raises
+        ------
+        CloudError
+            When no cloud runs here.
+        DeploymentFailed
+            When a tool is missing or fails.
+        """
+        deployment.deploy(self.folder, self.credentials(), assembly, progress)
+
+    def credentials(self) -> dict[str, str]:
+        """Return the variables that point an AWS client at this cloud; raises CloudError when none runs here."""
+        if not self.running:
+            raise CloudError(f"{self.folder.path}: no cloud runs here. Start one with `python -m local up`.")
+        return {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._port()}",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": REGION,
+        }
+
+    def environment(self) -> dict[str, str]:
+        """Return the credentials and the deployed stack's outputs; raises CloudError when no cloud runs here."""
+        outputs = deployment.outputs(self.folder)
+        return self.credentials() | {NAMES[name]: value for name, value in outputs.items() if name in NAMES}
+
+    def stop(self) -> None:
+        """End the server and every process it, its instances or its Lambdas started. Nothing to end is no error.
+
+        Raises
+        ------
+        CloudError
+            When a process survives.
+        """
+        if (pid := self._server_pid()) is not None:
+            processes.end(lambda: [pid] if self._server_pid() == pid else [], STOP_SECONDS)
+        left = processes.kill(lambda: processes.find(CLOUD_MARKER, self.folder.identity))
+        self.folder.server.unlink(missing_ok=True)
+        if self._process:
+            self._process.wait()
+            self._process = None
+        if left:
+            raise CloudError(f"Processes {left} could not be ended. End them by hand.")
+
+    def left_over(self) -> list[int]:
+        """Return the processes of this cloud that are alive; empty after `stop`."""
+        return processes.find(CLOUD_MARKER, self.folder.identity)
+
+    def _server_pid(self) -> int | None:
+        pid = read_json(self.folder.server).get("pid")
+        return pid if pid in processes.find(CLOUD_MARKER, self.folder.identity) else None
+
+    def _port(self) -> int:
+        return int(read_json(self.folder.server).get("port", 0))
+
+    def _healthy(self) -> bool:
+        with contextlib.suppress(OSError):
+            url = f"http://127.0.0.1:{self._port()}{HEALTH}"
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return bool(answer.status == 200)
+        return False
+
+    def _spawn(self, port: int, detached: bool) -> subprocess.Popen[bytes]:
+        self.folder.temporary.mkdir(parents=True, exist_ok=True)
+        with self.folder.log.open("wb") as log:
+            return subprocess.Popen(  # noqa: S603 - our own server
+                [sys.executable, "-m", "local.server", str(self.folder.path)],
+                cwd=deployment.REPOSITORY,
+                env=self._server_environment(port, detached),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def _server_environment(self, port: int, detached: bool) -> dict[str, str]:
+        kept = {name: value for name in PASSED_ON if (value := os.environ.get(name))}
+        kept |= {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON_PREFIX)}
+        folders = {"TMPDIR": "tmp", "S3_DATA_DIR": "data/s3", "STATE_DIR": "data/state"}
+        own = {
+            CLOUD_MARKER: self.folder.identity,
+            "GATEWAY_PORT": str(port),
+            "BIND_HOST": "127.0.0.1",
+            "MINISTACK_HOST": "127.0.0.1",
+            "MINISTACK_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "LAMBDA_EXECUTOR": "local",
+            "PERSIST_STATE": "0",
+            "S3_PERSIST": "0",
+            "SFTP_ENABLED": "0",
+            "IOT_MTLS_ENABLED": "0",
+            # Bytecode of the Lambda bundles would be written into the extracted bundles over and over.
+            "PYTHONDONTWRITEBYTECODE": "1",
+            PARENT: "" if detached else str(os.getpid()),
+        }
+        return kept | own | {name: str(self.folder.path / part) for name, part in folders.items()}
+
+    def _came_up(self, process: subprocess.Popen[bytes]) -> bool:
+        deadline = time.monotonic() + START_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
+            if self._server_pid() == process.pid and self._healthy():
+                return True
+            time.sleep(0.1)
+        process.kill()
+        process.wait()
+        return False
+
+    def _log_tail(self) -> str:
+        return "\n".join(self.folder.log.read_text(errors="replace").splitlines()[-20:])
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

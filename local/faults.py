@@ -1,0 +1,67 @@
+"""Break a running instance on purpose, for tests and demonstrations. Runs on a person's machine, beside the cloud."""
+
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from local.state_folder import StateFolder, read_json, write_json
+
+
+class FaultRefused(RuntimeError):
+    """The embedded cloud did not carry out a fault; the message says why."""
+
+
+class Faults:
+    """Breaks instances and launches of one embedded cloud.
+
+    Parameters
+    ----------
+    state_folder : Path
+        State folder of the running cloud.
+    """
+
+    def __init__(self, state_folder: Path) -> None:
+        self._folder = StateFolder(state_folder)
+
+    def hang(self, instance_id: str) -> str:
+        """Freeze every process of the instance: it lives, and says nothing more."""
+        return self._order(instance_id, "hang")
+
+    def stall(self, instance_id: str) -> str:
+        """Freeze only the training worker: heartbeats go on, progress does not."""
+        return self._order(instance_id, "stall")
+
+    def resume(self, instance_id: str) -> str:
+        """Let frozen processes go on."""
+        return self._order(instance_id, "resume")
+
+    def kill(self, instance_id: str) -> str:
+        """Lose the machine at once, without a farewell."""
+        return self._order(instance_id, "kill")
+
+    def interrupt(self, instance_id: str, notice_seconds: float | None = None) -> str:
+        """Interrupt a spot instance, `notice_seconds` before its end (default: the server's, 120 s)."""
+        return self._order(instance_id, "interrupt", {"notice_seconds": notice_seconds})
+
+    def set_capacity(self, faults: dict[str, object]) -> None:
+        """Let launches fail, see `local.capacity`; an empty mapping ends it."""
+        write_json(self._folder.capacity, faults)
+
+    def set_quotas(self, quotas: dict[str, object]) -> None:
+        """Change EC2 quotas (quota code -> vCPUs), see `local.service_quotas`; an empty mapping restores them."""
+        write_json(self._folder.quotas, quotas)
+
+    def _order(self, instance_id: str, action: str, body: dict[str, object] | None = None) -> str:
+        address = read_json(self._folder.server).get("control_url")
+        if not address:
+            raise FaultRefused(f"{action}: expected a running cloud in {self._folder.path}, found none. Start it.")
+        url = f"{address}/instances/{instance_id}/{action}"
+        request = urllib.request.Request(url, json.dumps(body or {}).encode(), method="POST")  # noqa: S310
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - always our own 127.0.0.1
+                return str(answer.read().decode())
+        except urllib.error.HTTPError as error:
+            raise FaultRefused(f"{action}: {error.read().decode()}") from error
+        except urllib.error.URLError as error:
+            raise FaultRefused(f"{action}: the cloud does not answer at {address} ({error.reason}).") from error

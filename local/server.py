@@ -1,0 +1,86 @@
+"""The embedded cloud's server: MiniStack with what it lacks. Runs as a child process of `local.cloud`."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from ministack import app
+
+from local import ec2_filters, processes, public_images
+from local.callbacks import Callbacks
+from local.capacity import CapacityFaults
+from local.control import Control
+from local.ec2_api import Ec2Actions
+from local.ec2_host import Ec2Host, Timing
+from local.lambda_errors import LambdaErrors
+from local.launch_template import Launcher
+from local.service_quotas import ServiceQuotas
+from local.state_folder import CLOUD_MARKER, StateFolder, write_json
+
+PARENT = "CHRONOS_LOCAL_PARENT"
+MINUTE_SECONDS = "CHRONOS_LOCAL_MINUTE_SECONDS"
+SPOT_NOTICE_SECONDS = "CHRONOS_LOCAL_SPOT_NOTICE_SECONDS"
+CHANGE_SECONDS = "CHRONOS_LOCAL_CHANGE_SECONDS"
+
+
+def main() -> None:
+    """Put the pieces in place and serve until SIGTERM, or until the parent process is gone."""
+    folder = StateFolder(Path(sys.argv[1]))
+    host = build(folder)
+    if parent := os.environ.get(PARENT):
+        threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
+    try:
+        sys.argv = sys.argv[:1]
+        app.main()
+    finally:
+        host.close()
+        folder.server.unlink(missing_ok=True)
+
+
+def build(folder: StateFolder) -> Ec2Host:
+    """Put every piece over MiniStack; returns the host, which has to be closed at the end."""
+    minute = float(os.environ.get(MINUTE_SECONDS, Timing.minute_seconds))
+    notice = float(os.environ.get(SPOT_NOTICE_SECONDS, Timing.spot_notice_seconds))
+    change = float(os.environ.get(CHANGE_SECONDS, Timing.change_seconds))
+    timing = Timing(change_seconds=change, minute_seconds=minute, spot_notice_seconds=notice)
+    host = Ec2Host(folder, instance_environment(folder), timing)
+    control = Control(host)
+    host.control_url = control.url
+    Ec2Actions(host, Launcher(CapacityFaults(folder.capacity), host.launched)).install()
+    ec2_filters.install()
+    public_images.install()
+    LambdaErrors().install()
+    Callbacks().install()
+    ServiceQuotas(folder.quotas).install()
+    port = int(os.environ["GATEWAY_PORT"])
+    write_json(folder.server, {"pid": os.getpid(), "port": port, "control_url": control.url})
+    return host
+
+
+def instance_environment(folder: StateFolder) -> dict[str, str]:
+    """Return what every instance's environment holds: endpoint, region, credentials and the cloud's marker."""
+    region = os.environ["AWS_DEFAULT_REGION"]
+    return {
+        CLOUD_MARKER: folder.identity,
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}",
+        "AWS_DEFAULT_REGION": region,
+        "AWS_REGION": region,
+        "AWS_ACCESS_KEY_ID": os.environ["AWS_ACCESS_KEY_ID"],
+        "AWS_SECRET_ACCESS_KEY": os.environ["AWS_SECRET_ACCESS_KEY"],
+    }
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    # The parent was killed and cannot clean up, so everything that carries this cloud's marker ends here.
+    search = lambda: processes.find(CLOUD_MARKER, os.environ[CLOUD_MARKER])  # noqa: E731
+    processes.kill(search)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Programs that people and the Makefile start by hand. They run on a developer's computer."""

@@ -1,0 +1,110 @@
+"""Regular series out of rows: gaps, NaNs, short series, frequencies."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from contracts.documents import check
+from contracts.reasons import DatasetInvalid
+from instance.series import SeriesSet, build_series
+
+
+def rows(name: str, times: Any, y: Any) -> pd.DataFrame:
+    return pd.DataFrame({"unique_id": name, "ds": pd.DatetimeIndex(times).astype("datetime64[ns]"), "y": y})
+
+
+def build(*parts: pd.DataFrame, **request: Any) -> SeriesSet:
+    return build_series(pd.concat(parts, ignore_index=True), check("run_request", {"n_windows": 1, **request}), [])
+
+
+def test_holidays_take_the_value_before_and_are_not_observed() -> None:
+    days = pd.date_range("2024-01-01", periods=40, freq="B").delete([10, 11])
+    series = build(rows("a", days, np.arange(38.0)))
+    assert series.frequency.alias == "B"
+    assert series.values[0][9:13].tolist() == [9.0, 9.0, 9.0, 10.0]
+    assert series.observed[0][9:13].tolist() == [True, False, False, True]
+    assert series.notes == ["2 holidays filled with the value before, in 1 of 1 series."]
+    assert series.rows == 38
+
+
+def test_interior_nans_are_filled_and_leading_ones_dropped() -> None:
+    y = np.arange(30.0)
+    y[[0, 1, 12]] = np.nan
+    series = build(rows("a", pd.date_range("2024-01-01", periods=30, freq="h"), y), prediction_length=4)
+    assert series.first[0] == np.datetime64("2024-01-01T02:00")
+    assert series.values[0][9:12].tolist() == [11.0, 11.0, 13.0]
+    assert series.notes == [
+        "2 leading values without a number dropped, in 1 of 1 series.",
+        "1 values without a number filled with the value before, in 1 of 1 series.",
+    ]
+
+
+def test_unusable_series_are_left_out_and_named() -> None:
+    days = pd.date_range("2024-01-01", periods=40, freq="D")
+    series = build(
+        rows("good", days, np.arange(40.0)),
+        rows("none", days, np.full(40, np.nan)),
+        rows("one", days[:1], [1.0]),
+        rows("short", days[:10], np.arange(10.0)),
+    )
+    assert series.ids == ["good"]
+    assert "1 series without any number left out: none." in series.notes
+    assert "2 series shorter than 19 steps left out: one, short." in series.notes
+
+
+def test_refuses_when_no_series_is_long_enough() -> None:
+    with pytest.raises(DatasetInvalid, match=r"expected at least one series with 19 observations"):
+        build(rows("a", pd.date_range("2024-01-01", periods=18, freq="D"), np.arange(18.0)))
+
+
+def test_refuses_one_point_series_only() -> None:
+    with pytest.raises(DatasetInvalid, match="irregular ones or too few"):
+        build(rows("a", ["2024-01-01"], [1.0]), rows("b", ["2024-01-01"], [1.0]))
+
+
+def test_refuses_mixed_frequencies_naming_the_series() -> None:
+    with pytest.raises(DatasetInvalid, match="series weekly: expected the frequency D of the other series, found W"):
+        build(
+            rows("a", pd.date_range("2024-01-01", periods=40, freq="D"), np.arange(40.0)),
+            rows("b", pd.date_range("2024-01-01", periods=40, freq="D"), np.arange(40.0)),
+            rows("weekly", pd.date_range("2024-01-01", periods=40, freq="W"), np.arange(40.0)),
+        )
+
+
+def test_refuses_timestamps_off_the_grid() -> None:
+    times = pd.date_range("2024-01-01", periods=40, freq="h").to_series().reset_index(drop=True)
+    times[7] += pd.Timedelta(minutes=20)
+    with pytest.raises(DatasetInvalid, match="series a: expected steps of h .* found 2024-01-01T07:20"):
+        build(rows("a", times, np.arange(40.0)))
+
+
+def test_refuses_too_many_missing_timestamps() -> None:
+    days = pd.date_range("2024-01-01", periods=60, freq="D").delete(range(20, 27))
+    with pytest.raises(DatasetInvalid, match="expected at most 10% missing timestamps at frequency D, found 7 of 60"):
+        build(rows("a", days, np.arange(53.0)))
+
+
+def test_a_short_week_counts_as_business_days_among_business_days() -> None:
+    days = pd.date_range("2024-01-01", periods=40, freq="B")
+    series = build(rows("a", days, np.arange(40.0)), rows("b", days, np.arange(40.0)), rows("c", days[:5], np.ones(5)))
+    assert series.frequency.alias == "B"
+    assert series.ids == ["a", "b"]
+
+
+def test_the_request_overrules_what_would_be_inferred() -> None:
+    days = pd.date_range("2024-01-01", periods=60, freq="B")
+    series = build(rows("a", days, np.arange(60.0)), season_length=3, prediction_length=9)
+    assert (series.season_length, series.prediction_length) == (3, 9)
+    with pytest.raises(DatasetInvalid, match="missing timestamps at frequency D"):
+        build(rows("a", days, np.arange(60.0)), freq="D")
+
+
+def test_times_continue_beyond_the_data() -> None:
+    series = build(rows("a", pd.date_range("2024-01-31", periods=40, freq="ME"), np.arange(40.0)))
+    assert series.times(0, 39, 42).astype("datetime64[D]").astype(str).tolist() == [
+        "2027-04-30",
+        "2027-05-31",
+        "2027-06-30",
+    ]
