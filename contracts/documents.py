@@ -52,6 +52,13 @@ def check(name: str, document: Any) -> Document:
         With the field, what was expected there and what was found.
     """
     try:
+        return _checked(name, document)
+    except RecursionError as error:
+        raise DocumentInvalid(name, "a document of a few levels", "one nested too deep to read") from error
+
+
+def _checked(name: str, document: Any) -> Document:
+    try:
         return cast(Document, _validator(name)(json.loads(json.dumps(document))))
     except fastjsonschema.JsonSchemaValueException as error:
         _explain(name, error)
@@ -87,7 +94,8 @@ def _explain(name: str, error: fastjsonschema.JsonSchemaValueException) -> NoRet
 
 
 def _join(field: str, name: str, key: str) -> str:
-    return key[:100] if field == name else f"{field}.{key[:100]}"
+    shown = key[:100] or '""'
+    return shown if field == name else f"{field}.{shown}"
 
 
 def _expectation(error: fastjsonschema.JsonSchemaValueException) -> str:

@@ -24,8 +24,8 @@ TAG_MAX_MINUTES = "MaxMinutes"
 
 DATA_SUFFIXES = (".parquet", ".csv")
 
-_RUN_ID = re.compile(r"^(\d{4})(\d{2})(\d{2})-(\d{6})(-\d{1,3})?$")
-_STATE_KEY = re.compile(r"^phase1/(\d{4})/(\d{2})/(\d{2})-(\d{6}(?:-\d{1,3})?)/system-state\.json$")
+_RUN_ID = re.compile(r"(\d{4})(\d{2})(\d{2})-(\d{6})(-\d{1,3})?", re.ASCII)
+_STATE_KEY = re.compile(r"phase1/(\d{4})/(\d{2})/(\d{2})-(\d{6}(?:-\d{1,3})?)/system-state\.json", re.ASCII)
 
 
 def run_id_at(moment: datetime, clash: int = 1) -> str:
@@ -36,7 +36,7 @@ def run_id_at(moment: datetime, clash: int = 1) -> str:
 
 def run_prefix(run_id: str) -> str:
     """Return the key prefix of a run: `phase1/2026/11/23-180000/`. Raises ValueError on a malformed id."""
-    match = _RUN_ID.match(run_id)
+    match = _RUN_ID.fullmatch(run_id)
     if not match:
         raise ValueError(f"run id: expected YYYYMMDD-HHMMSS, found {run_id[:60]!r}")
     year, month, day, time, clash = match.groups()
@@ -45,5 +45,5 @@ def run_prefix(run_id: str) -> str:
 
 def run_id_of_state_key(key: str) -> str | None:
     """Return the run id that a `system-state.json` key belongs to, or None for any other key."""
-    match = _STATE_KEY.match(key)
+    match = _STATE_KEY.fullmatch(key)
     return f"{match[1]}{match[2]}{match[3]}-{match[4]}" if match else None

@@ -10,6 +10,7 @@ Times = npt.NDArray[np.datetime64]
 Positions = npt.NDArray[np.int64]
 
 DAY = 86_400
+LAST_DAY = np.datetime64("2262-04-10")
 MAX_DEFAULT_HORIZON = 64
 DAILY_HORIZON = 14
 
@@ -72,10 +73,17 @@ class Frequency:
         return self._month_positions(days, first_days, same_clock)
 
     def times(self, first: np.datetime64, positions: Positions) -> Times:
-        """Return the timestamps `positions` steps after `first`, the inverse of `positions`."""
+        """Return the timestamps `positions` steps after `first`, the inverse of `positions`.
+
+        Raises
+        ------
+        OverflowError
+            A timestamp is later than datetime64[ns] can hold, in the year 2262.
+        """
         if self.alias in FIXED_SECONDS:
-            seconds = positions * FIXED_SECONDS[self.alias]
-            return np.asarray(first + seconds.astype("timedelta64[s]"), dtype="datetime64[ns]")
+            seconds = (positions * FIXED_SECONDS[self.alias]).astype("timedelta64[s]")
+            _refuse_overflow(first.astype("datetime64[s]") + seconds)
+            return np.asarray(first + seconds, dtype="datetime64[ns]")
         clock = _clock(np.asarray(first))
         days: npt.NDArray[Any]
         if self.alias == "B":
@@ -83,6 +91,7 @@ class Frequency:
         else:
             months = first.astype("datetime64[M]") + positions * MONTHS[self.alias]
             days = _day_of_month(months, self.alias)
+        _refuse_overflow(days)
         return np.asarray(days.astype("datetime64[ns]") + clock, dtype="datetime64[ns]")
 
     def _month_positions(
@@ -136,6 +145,11 @@ def _day_of_month(months: npt.NDArray[Any], alias: str) -> npt.NDArray[Any]:
     if alias.endswith("S"):
         return months.astype("datetime64[D]")
     return (months + 1).astype("datetime64[D]") - 1
+
+
+def _refuse_overflow(times: npt.NDArray[Any]) -> None:
+    if times.size and times.max().astype("datetime64[D]") > LAST_DAY:
+        raise OverflowError(f"{times.max()} is later than {LAST_DAY}, the last day a timestamp can be on")
 
 
 def _clock(times: npt.NDArray[Any]) -> npt.NDArray[Any]:

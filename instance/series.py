@@ -80,7 +80,7 @@ def build_series(frame: Any, request: dict[str, Any], notes: list[str]) -> Serie
     frequency = Frequency(request["freq"] or _common_frequency(groups))
     horizon = request["prediction_length"] or frequency.prediction_length
     shortest = request["n_windows"] * horizon + MIN_HISTORY
-    keeper = _Keeper(frequency, shortest)
+    keeper = _Keeper(frequency, horizon, shortest)
     for name, times, y in groups:
         keeper.add(name, times, y)
     if not keeper.ids:
@@ -135,8 +135,9 @@ def _common_frequency(groups: list[tuple[str, Times, Values]]) -> str:
 class _Keeper:
     """Collects the series that are kept and counts what was done to them."""
 
-    def __init__(self, frequency: Frequency, shortest: int) -> None:
+    def __init__(self, frequency: Frequency, horizon: int, shortest: int) -> None:
         self.frequency = frequency
+        self.horizon = horizon
         self.shortest = shortest
         self.ids: list[str] = []
         self.values: list[Values] = []
@@ -158,6 +159,7 @@ class _Keeper:
         grid = self._on_grid(name, times, y)
         if len(grid) < self.shortest:
             return self._leave_out(f"shorter than {self.shortest} steps", name)
+        self._refuse_far_future(name, times[0], len(grid))
         self._count("values without a number filled with the value before", int(np.isnan(y).sum()))
         gap = "holidays" if self.frequency.alias == "B" else "missing timestamps"
         self._count(f"{gap} filled with the value before", len(grid) - len(y))
@@ -192,6 +194,15 @@ class _Keeper:
         grid = np.full(length, np.nan)
         grid[positions] = y
         return grid
+
+    def _refuse_far_future(self, name: str, first: np.datetime64, length: int) -> None:
+        try:
+            self.frequency.times(first, np.array([length + self.horizon]))
+        except OverflowError as error:
+            raise DatasetInvalid(
+                f"series {name}: expected a forecast that ends before the year 2262, found {error}. "
+                "Lower prediction_length or correct the timestamps."
+            ) from error
 
     def _keep(self, name: str, first: np.datetime64, grid: Values) -> None:
         observed = ~np.isnan(grid)

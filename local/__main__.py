@@ -19,7 +19,7 @@ def main() -> int:
     cloud = LocalCloud(arguments.state)
     try:
         return int({"up": _up, "env": _env, "down": _down, "status": _status}[arguments.command](cloud))
-    except (CloudError, DeploymentFailed) as error:
+    except (CloudError, DeploymentFailed, ValueError) as error:
         print(f"local {arguments.command}: {error}", file=sys.stderr)
         return 1
 

@@ -18,6 +18,8 @@ from typing import Any
 from ministack.core import responses
 from ministack.services import stepfunctions
 
+from local.waiting_tasks import Waiting, resolve_timeouts, wait_for
+
 Answer = tuple[int, dict[str, str], bytes]
 TERMINAL_EVENTS = frozenset({"ExecutionSucceeded", "ExecutionFailed", "ExecutionAborted", "ExecutionTimedOut"})
 UNCATCHABLE = frozenset({"States.Runtime"})
@@ -31,28 +33,6 @@ logger = logging.getLogger("chronos.callbacks")
 
 class ExecutionEnded(BaseException):
     """The execution was stopped or timed out: its thread unwinds past every Retry and Catch."""
-
-
-@dataclass
-class Waiting:
-    """A callback task between its start and its settlement; settled exactly once."""
-
-    arn: str
-    event: threading.Event = field(default_factory=threading.Event)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    heartbeat_at: float = field(default_factory=time.monotonic)
-    settled: bool = False
-    output: str | None = None
-    error: tuple[str, str] | None = None
-
-    def settle(self, output: str | None = None, error: tuple[str, str] | None = None) -> bool:
-        """Settle the task and return True, or return False when it was settled before."""
-        with self.lock:
-            if self.settled:
-                return False
-            self.settled, self.output, self.error = True, output, error
-            self.event.set()
-            return True
 
 
 @dataclass
@@ -174,6 +154,8 @@ class Callbacks:
         """Fail an execution, unless it already ended another way."""
         if execution["status"] == "RUNNING":
             self._original["_fail_execution"](execution, error, cause)
+            # AWS describes a failed execution by its error and cause only.
+            execution["output"] = None
 
     def add_event(self, execution: Any, kind: str, details: Any = None) -> Any:
         """Add a history event; none follows an execution's end, and a task that timed out says so."""
@@ -245,43 +227,6 @@ class Callbacks:
             task.settle()
 
 
-def resolve_timeouts(state: Any, raw_input: Any, context: Any) -> Any:
-    """Return the state with TimeoutSeconds and HeartbeatSeconds as numbers, taken from a path or expression.
-
-    Raises
-    ------
-    _ExecutionError
-        States.Runtime when a path or expression yields no positive whole number.
-    """
-    resolved = dict(state)
-    jsonata = stepfunctions._state_query_language(state, context) == "JSONata"
-    for name in ("TimeoutSeconds", "HeartbeatSeconds"):
-        if jsonata and isinstance(state.get(name), str):
-            resolved[name] = stepfunctions._jsonata_state_field(state, name, "number", raw_input, context)
-        elif path := state.get(f"{name}Path"):
-            effective = stepfunctions._apply_input_path(state, raw_input, context)
-            resolved[name] = stepfunctions._resolve_path_or_ctx(path, effective, context)
-        if name in resolved:
-            _require_seconds(name, resolved[name])
-    return resolved
-
-
-def wait_for(task: Waiting, state: Any) -> None:
-    """Wait until the task is settled; settle it as States.Timeout when its time or a heartbeat runs out."""
-    begun = time.monotonic()
-    task.heartbeat_at = begun
-    longest, silence = state.get("TimeoutSeconds"), state.get("HeartbeatSeconds")
-    while True:
-        limits = [begun + longest] if longest else []
-        limits += [task.heartbeat_at + silence] if silence else []
-        left = min(limits) - time.monotonic() if limits else None
-        if left is not None and left <= 0:
-            task.settle(error=("States.Timeout", ""))
-            return
-        if task.event.wait(left):
-            return
-
-
 def scaled_sleep(seconds: float) -> None:
     """Sleep in a Wait state or before a retry, and wake at once when the execution ends."""
     run, scaled = _RUN.get(), seconds * stepfunctions._SFN_WAIT_SCALE
@@ -319,12 +264,6 @@ def _leave_if_ended() -> None:
     run = _RUN.get()
     if run and run.ended.is_set():
         raise ExecutionEnded
-
-
-def _require_seconds(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0 or value != int(value):
-        cause = f"The {name}Path parameter does not reference a positive integer value: {json.dumps(value)}"
-        raise stepfunctions._ExecutionError("States.Runtime", cause)
 
 
 def _unknown_token(token: str) -> Answer:

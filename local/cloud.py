@@ -69,7 +69,7 @@ class LocalCloud:
         if self.running:
             raise CloudError(f"{self.folder.path}: a cloud already runs here. End it with `python -m local down`.")
         self.stop()
-        for name in ("server.json", "outputs.json", "instances", "tmp", "data"):
+        for name in ("server.json", "outputs.json", "capacity.json", "quotas.json", "instances", "tmp", "data"):
             _remove(self.folder.path / name)
         for _ in range(ATTEMPTS):
             process = self._spawn(_free_port(), detached)

@@ -79,7 +79,7 @@ class Machine:
 
     def environment(self, extra: dict[str, str]) -> dict[str, str]:
         """Return the instance's environment: nothing of the person's own, the scratch root in place of `/`."""
-        path = [str(self.folder / "shims"), str(Path(sys.prefix) / "bin"), "/usr/local/bin", "/usr/bin", "/bin"]
+        path = [str(self.folder / "shims"), str(Path(sys.prefix) / "bin"), "/usr/bin", "/bin"]
         return {
             "PATH": ":".join(path),
             "HOME": str(self.root / "root"),

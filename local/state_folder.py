@@ -79,6 +79,8 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text())
     except FileNotFoundError:
         return {}
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path.name}: expected a JSON object, found no JSON ({error}). Correct the file.") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path.name}: expected a JSON object, found {type(content).__name__}. Correct the file.")
     return cast(dict[str, Any], content)

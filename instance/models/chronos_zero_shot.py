@@ -119,15 +119,32 @@ class ChronosZeroShot:
 def _load(folder: Path, placement: Placement) -> Any:
     import torch  # noqa: PLC0415
     from chronos import BaseChronosPipeline  # noqa: PLC0415
+    from safetensors import SafetensorError  # noqa: PLC0415
 
     try:
-        return BaseChronosPipeline.from_pretrained(
+        pipeline = BaseChronosPipeline.from_pretrained(
             str(folder), device_map=placement.device, dtype=getattr(torch, placement.dtype), local_files_only=True
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        _refuse_random_weights(folder, pipeline)
+        return pipeline
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelWeightsMissing(
             f"{folder.name}: expected weights that match config.json, found: {str(error)[:300]}. Copy them again."
         ) from error
+
+
+def _refuse_random_weights(folder: Path, pipeline: Any) -> None:
+    """Raise KeyError for a weight that the file lacks: the loader fills it with random numbers and only warns."""
+    from safetensors import safe_open  # noqa: PLC0415
+
+    with safe_open(folder / WEIGHTS, framework="pt") as file:
+        stored = set(file.keys())
+    weights = pipeline.inner_model.state_dict()
+    # Tied weights are stored once: those share their memory with one that is stored.
+    loaded = {weights[name].data_ptr() for name in stored & set(weights)}
+    missing = sorted(name for name, weight in weights.items() if weight.data_ptr() not in loaded)
+    if missing:
+        raise KeyError(f"no weight {missing[0]} in {WEIGHTS}")
 
 
 def _chronos_config(folder: Path) -> dict[str, Any]:

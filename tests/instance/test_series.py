@@ -76,7 +76,7 @@ def test_refuses_mixed_frequencies_naming_the_series() -> None:
 def test_refuses_timestamps_off_the_grid() -> None:
     times = pd.date_range("2024-01-01", periods=40, freq="h").to_series().reset_index(drop=True)
     times[7] += pd.Timedelta(minutes=20)
-    with pytest.raises(DatasetInvalid, match="series a: expected steps of h .* found 2024-01-01T07:20"):
+    with pytest.raises(DatasetInvalid, match=r"series a: expected steps of h .* found 2024-01-01T07:20"):
         build(rows("a", times, np.arange(40.0)))
 
 
@@ -108,3 +108,9 @@ def test_times_continue_beyond_the_data() -> None:
         "2027-05-31",
         "2027-06-30",
     ]
+
+
+def test_refuses_a_forecast_beyond_what_timestamps_hold() -> None:
+    years = pd.date_range("2150-01-01", periods=80, freq="YS")
+    with pytest.raises(DatasetInvalid, match="series a: expected a forecast that ends before the year 2262"):
+        build(rows("a", years, np.arange(80.0)), prediction_length=70)

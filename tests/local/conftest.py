@@ -15,6 +15,7 @@ from local.faults import Faults
 from tests.local.bench import Bench, until
 
 MINUTE_SECONDS = 1.0
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 @pytest.fixture(scope="session")
@@ -53,11 +54,12 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     own |= {"IOT_MTLS_ENABLED": "0", "SFTP_ENABLED": "0", "PATH": os.environ["PATH"], "HOME": str(folder)}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([sys.executable, "-m", "ministack"], env=own, stdout=log, stderr=log)
-    until(lambda: _answers(port))
-    credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
-    yield Bench({"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", **credentials})
-    process.kill()
-    process.wait()
+    try:
+        until(lambda: _answers(port))
+        yield Bench({"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", **CREDENTIALS})
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _answers(port: int) -> bool:

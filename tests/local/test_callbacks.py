@@ -58,7 +58,7 @@ def test_path_without_a_positive_integer_is_states_runtime_and_not_caught(bench:
     assert "TimeoutSecondsPath" in described["cause"]
 
 
-def test_failing_lambda_fails_the_callback_task_with_its_error_type(bench: Bench) -> None:
+def start_broken(bench: Bench) -> str:
     name = bench.function("class Broken(Exception): pass\ndef handler(event, context): raise Broken('no')")
     task = {
         "Type": "Task",
@@ -67,8 +67,13 @@ def test_failing_lambda_fails_the_callback_task_with_its_error_type(bench: Bench
         "TimeoutSeconds": 20,
         "End": True,
     }
-    described = bench.finish(bench.start(bench.machine({"Invoke": task})))
+    return bench.start(bench.machine({"Invoke": task}))
+
+
+def test_failing_lambda_fails_the_callback_task_with_its_error_type(bench: Bench) -> None:
+    described = bench.finish(start_broken(bench))
     assert described["error"] == "Broken"
+    assert "output" not in described
     assert json.loads(described["cause"])["errorMessage"] == "no"
 
 
@@ -191,12 +196,13 @@ def test_starting_the_same_twice_while_it_runs_is_one_execution(bench: Bench) ->
     assert code_of(refused) == "ExecutionAlreadyExists"
 
 
-def test_ministack_still_lacks_the_timeouts(plain: Bench) -> None:
+def test_ministack_still_waits_through_timeouts_and_failing_lambdas(plain: Bench) -> None:
     heartbeat = plain.start(plain.machine({"Wait": waiting(HeartbeatSeconds=1)}))
     path = plain.start(plain.machine({"Wait": waiting(TimeoutSecondsPath="$.limit")}), {"limit": 1})
     execution = plain.start(plain.machine({"Wait": waiting()}, TimeoutSeconds=1))
-    time.sleep(2)
-    assert [plain.describe(arn)["status"] for arn in (heartbeat, path, execution)] == ["RUNNING"] * 3
+    broken = start_broken(plain)
+    time.sleep(2.5)
+    assert [plain.describe(arn)["status"] for arn in (heartbeat, path, execution, broken)] == ["RUNNING"] * 4
 
 
 def test_ministack_still_settles_tokens_of_stopped_executions(plain: Bench) -> None:

@@ -67,6 +67,19 @@ def test_stop_ends_instances_and_lambdas_too(own: LocalCloud) -> None:
 
 
 @pytest.mark.emulator
+def test_wait_states_follow_the_scale_of_the_person(state_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SFN_WAIT_SCALE", "0")
+    quick = LocalCloud(state_folder)
+    quick.start()
+    try:
+        bench = Bench(quick.credentials())
+        machine = bench.machine({"Wait": {"Type": "Wait", "Seconds": 3600, "End": True}})
+        assert bench.finish(bench.start(machine))["status"] == "SUCCEEDED"
+    finally:
+        quick.stop()
+
+
+@pytest.mark.emulator
 def test_two_clouds_run_side_by_side(own: LocalCloud, cloud: LocalCloud) -> None:
     assert own.credentials()["AWS_ENDPOINT_URL"] != cloud.credentials()["AWS_ENDPOINT_URL"]
     Bench(own.credentials()).client("s3").create_bucket(Bucket="only-here")

@@ -1,0 +1,51 @@
+"""`python -m cli watch|show|list`: runs from the command line. Runs on a person's machine."""
+
+import argparse
+import sys
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cli import show, watch
+from cli.stack import StackMissing, find_stack
+
+
+def main() -> int:
+    """Carry out one command; returns the exit code, 1 when the run did not succeed."""
+    arguments = _parser().parse_args()
+    try:
+        stack = find_stack(arguments.stack)
+        if arguments.command == "list":
+            print(show.listing(show.newest(stack, arguments.limit)))
+            return 0
+        if arguments.command == "show":
+            print(show.report(stack, show.load(stack, arguments.run_id)))
+            return 0
+        last = watch.follow(stack, arguments.execution_arn)
+    except (StackMissing, show.RunMissing) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (ClientError, BotoCoreError) as error:
+        print(f"AWS did not answer as expected: {error}", file=sys.stderr)
+        return 2
+    if last.run_id:
+        print("\n" + show.report(stack, show.load(stack, last.run_id)))
+    else:
+        print(f"\n{last.status}: {last.cause}")
+    return 0 if last.status == "SUCCEEDED" else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m cli", description="Follow runs and see what they gave.")
+    parser.add_argument("--stack", default="ChronosTraining", help="name of the deployed stack (default: %(default)s)")
+    commands = parser.add_subparsers(dest="command", required=True)
+    watching = commands.add_parser("watch", help="follow an execution until it ends, then show its run")
+    watching.add_argument("execution_arn", help="what `aws stepfunctions start-execution` printed")
+    showing = commands.add_parser("show", help="show a run: verdict, metrics, artifacts, cost, receipt")
+    showing.add_argument("run_id", help="such as 20261123-180000")
+    listing = commands.add_parser("list", help="list the newest runs")
+    listing.add_argument("--limit", type=int, default=20)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

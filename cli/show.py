@@ -1,0 +1,132 @@
+"""What a run gave: verdict, metrics, forecasts, cost, receipt. Runs on a person's machine."""
+
+import json
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+
+from cli.stack import Stack
+from contracts import layout
+from contracts.documents import Document
+from lambdas.core.acceptance import iso
+from lambdas.core.records import RunRecord, from_item
+
+METRICS = {"mae": "MAE", "mase": "MASE", "wql": "WQL", "sharpe_ratio": "Sharpe ratio"}
+
+
+class RunMissing(RuntimeError):
+    """There is no such run."""
+
+
+def load(stack: Stack, run_id: str) -> RunRecord:
+    """Return the record of a run; raises RunMissing."""
+    item = boto3.resource("dynamodb").Table(stack.runs_table).get_item(Key={"id": run_id}, ConsistentRead=True)
+    if "Item" not in item:
+        raise RunMissing(f"run {run_id}: expected a run of the table {stack.runs_table}, found none.")
+    return from_item(item["Item"])
+
+
+def newest(stack: Stack, limit: int) -> list[RunRecord]:
+    """Return the newest runs."""
+    answer = (
+        boto3.resource("dynamodb")
+        .Table(stack.runs_table)
+        .query(
+            IndexName="by-time",
+            KeyConditionExpression="kind = :run",
+            ExpressionAttributeValues={":run": "run"},
+            ScanIndexForward=False,
+            Limit=limit,
+        )
+    )
+    return [from_item(item) for item in answer["Items"]]
+
+
+def listing(records: list[RunRecord]) -> str:
+    """Return the runs as lines of text."""
+    head = f"{'run':<20}{'status':<12}{'reason':<22}{'data set':<22}{'minutes':>8}{'USD':>9}"
+    lines = [head]
+    for r in records:
+        minutes = f"{(r.ended_at - r.created_at) / 60:.1f}" if r.ended_at else ""
+        cost = f"{r.cost_usd:.4f}" if r.ended_at else ""
+        dataset = str(r.request["dataset"])
+        lines.append(f"{r.run_id:<20}{r.status:<12}{r.reason_code:<22}{dataset[:20]:<22}{minutes:>8}{cost:>9}")
+    return "\n".join(lines)
+
+
+def report(stack: Stack, record: RunRecord) -> str:
+    """Return all about one run as text."""
+    where = f"s3://{stack.bucket}/{record.prefix}"
+    parts = [_verdict(record), _metrics(stack, record), _where(record, where), _cost(record), _receipt(stack, record)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _verdict(record: RunRecord) -> str:
+    head = f"Run {record.run_id} {record.status}" + (f": {record.reason_code}" if record.reason_code else "")
+    return f"{head}\n{record.cause}" if record.cause else head
+
+
+def _metrics(stack: Stack, record: RunRecord) -> str:
+    metadata = _document(stack, record, layout.MODEL_METADATA)
+    if not metadata:
+        return ""
+    data = metadata["data"]
+    lines = [
+        f"{data['series']} series, {data['rows']} rows of {data['dataset']} ({data['freq']}), "
+        f"{data['n_windows']} windows of {data['prediction_length']} steps",
+        f"  {'model':<18}" + "".join(f"{title:>14}" for title in METRICS.values()) + f"{'seconds':>10}",
+    ]
+    for name, model in metadata["models"].items():
+        cells = "".join(f"{_cell(model['metrics'], key):>14}" for key in METRICS)
+        lines.append(f"  {name:<18}{cells}{model['seconds']:>10.1f}")
+    lines.append("  MASE below 1 beats repeating the last season; the Sharpe ratio is shown with its standard error.")
+    lines += [f"  note: {note}" for note in data.get("notes", [])]
+    return "\n".join(lines)
+
+
+def _cell(metrics: Document, key: str) -> str:
+    value = metrics.get(key)
+    if value is None:
+        return "-"
+    error = metrics.get(f"{key}_standard_error")
+    return f"{value:.2f} ± {error:.2f}" if error is not None else f"{value:.4g}"
+
+
+def _where(record: RunRecord, where: str) -> str:
+    lines = ["Artifacts", f"  {where}"]
+    if record.status == "completed":
+        lines += [f"  forecasts/{model}.parquet, backtest/{model}.parquet" for model in record.request["models"]]
+    return "\n".join([*lines, f"  logs/attempt-{record.attempt}/"])
+
+
+def _cost(record: RunRecord) -> str:
+    if not record.ended_at:
+        return ""
+    lines = [
+        f"Cost on AWS for the time it took: {record.cost_usd:.4f} USD (allowed: {record.request['max_cost_usd']:g})"
+    ]
+    for a in record.attempts:
+        lived = f"{(a.ended_at or record.ended_at) - a.launched_at} s (a minute is billed at least)"
+        lines.append(f"  attempt {a.attempt}: {a.instance_type} {a.market}, {lived} from {iso(a.launched_at)}")
+    return "\n".join(lines)
+
+
+def _receipt(stack: Stack, record: RunRecord) -> str:
+    receipt = _document(stack, record, layout.CLEANUP_STATUS)
+    if not receipt:
+        return ""
+    kinds = [
+        f"  {kind.replace('_', ' '):<22}{entry['state']} {', '.join(entry['left'])}".rstrip()
+        for kind, entry in receipt["inventory"].items()
+    ]
+    return "\n".join([f"Cleanup receipt, {receipt['checked_at']}", *kinds])
+
+
+def _document(stack: Stack, record: RunRecord, name: str) -> dict[str, Any]:
+    try:
+        body = boto3.client("s3").get_object(Bucket=stack.bucket, Key=record.prefix + name)["Body"].read()
+        document: dict[str, Any] = json.loads(body)
+    except (ClientError, ValueError):
+        return {}
+    return document

@@ -1,0 +1,33 @@
+"""Where the deployed stack keeps things, read from its outputs. Runs on a person's machine."""
+
+from dataclasses import dataclass
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+
+class StackMissing(RuntimeError):
+    """The stack's outputs cannot be read; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Outputs of the stack."""
+
+    state_machine_arn: str
+    bucket: str
+    runs_table: str
+
+
+def find_stack(name: str) -> Stack:
+    """Return the outputs of the deployed stack `name`; raises StackMissing."""
+    try:
+        answer = boto3.client("cloudformation").describe_stacks(StackName=name)
+    except (ClientError, BotoCoreError) as error:
+        raise StackMissing(
+            f"stack {name}: expected a deployed stack in this account and region, found none ({error}). "
+            "Deploy it with `cdk deploy`, or use the embedded cloud: make local-up, "
+            'then eval "$(make -s local-env)".'
+        ) from error
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in answer["Stacks"][0].get("Outputs", [])}
+    return Stack(outputs["StateMachineArn"], outputs["BucketName"], outputs["RunsTableName"])
