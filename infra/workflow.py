@@ -123,7 +123,10 @@ class Workflow(Construct):
         ])  # fmt: skip
         self._state("AwaitTraining", 60, {}, [*reports, allow.settle()])
         self._state(
-            "CollectOutcome", 240, {}, [*reports, allow.console(), allow.write_objects(f"{layout.RUNS}*/logs/*")]
+            "CollectOutcome",
+            240,
+            {},
+            [*reports, allow.console(), allow.find_instances(), allow.write_objects(f"{layout.RUNS}*/logs/*")],
         )
         self._state("Cleanup", 100, schedules, self._clean_up())
         self._state("RecordRun", 60, {}, [*reports, allow.list_records(), allow.write_objects(layout.REGISTRY)])

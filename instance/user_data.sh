@@ -20,7 +20,7 @@ LOG_BYTES=5000000
 RUN_ID='' ATTEMPT='' RUN_PREFIX='' INSTANCE_ID='' BEAT_PID='' FAILURE='the bootstrap ended early'
 
 now() { date -u +%Y-%m-%dT%H:%M:%S.%3NZ; }
-moment() { echo "$(now) $1" >>"$STATE_DIR/timeline"; }
+moment() { echo "$(now) $1" | tee -a "$STATE_DIR/timeline"; }
 
 imds() { # a path below meta-data
   curl -sf -m 2 --retry 4 --retry-connrefused --retry-delay 1 \
@@ -50,7 +50,7 @@ start_beating() { # only this background loop writes states until stop_beating, 
     trap 'exit 0' TERM
     trap - ERR EXIT
     while :; do
-      sleep "$BEAT_SECONDS" &
+      sleep "$BEAT_SECONDS" >/dev/null 2>&1 & # holds no log open when this loop ends before it
       wait "$!"
       write_state booting null || true
     done
@@ -87,6 +87,8 @@ leave() { # whatever happened: the logs, a terminal state, and the machine is sw
   set +e
   stop_beating
   if [[ ! -e "$STATE_DIR/terminal" && -n "$RUN_PREFIX" ]]; then
+    echo "$(now) $FAILURE"
+    sleep 0.2 # tee writes the log on its own time
     upload_logs
     report_failure
   fi

@@ -20,7 +20,8 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     if record:
         about(record.run_id, attempt=record.attempt)
         record = take_in(found, record)
-    end = ending(record, event["state"].get("error"), found.now())
+    state = found.compute.state_of(record.instance_id) if record and record.instance_id else ""
+    end = ending(record, event["state"].get("error"), found.now(), state)
     if record:
         end = _checked(found, record, end)
     result = outcome(record, end, found.now())

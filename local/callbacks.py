@@ -44,15 +44,9 @@ class Run:
     tasks: list[Waiting] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Frame:
-    """The task a thread is in; the context object is its own, so parallel branches do not share a token."""
-
-    context: dict[str, Any]
-
-
 _RUN: ContextVar[Run | None] = ContextVar("run", default=None)
-_FRAME: ContextVar[Frame | None] = ContextVar("frame", default=None)
+# The context object of the task a thread is in; its own, so that parallel branches do not share a token.
+_CONTEXT: ContextVar[dict[str, Any] | None] = ContextVar("context", default=None)
 
 
 class Callbacks:
@@ -102,11 +96,11 @@ class Callbacks:
         _leave_if_ended()
         own = {**context, "State": dict(context["State"])}
         own.pop("Task", None)
-        token = _FRAME.set(Frame(own))
+        token = _CONTEXT.set(own)
         try:
             return self._original["_execute_task"](resolve_timeouts(state, raw_input, own), raw_input, execution, own)
         finally:
-            _FRAME.reset(token)
+            _CONTEXT.reset(token)
 
     def run_sub_machine(self, *arguments: Any) -> Any:
         """Run a branch of a Parallel or Map state; its result does not matter once the execution ended."""
@@ -117,14 +111,14 @@ class Callbacks:
 
     def invoke_with_callback(self, resource: str, arguments: Any, token: str, state: Any) -> Any:
         """Call the integration, then wait for its token: settlement, timeout, missed heartbeat or the end."""
-        run, frame = _RUN.get(), _FRAME.get()
-        if run is None or frame is None:
+        run, own = _RUN.get(), _CONTEXT.get()
+        if run is None or own is None:
             raise RuntimeError("a callback task runs inside an execution")
         task = Waiting(run.execution["executionArn"])
         self._tasks[token] = task
         run.tasks.append(task)
         # Every retry is a new task with a new token; the interpreter reads it from here when it tries again.
-        frame.context["Task"] = {"Token": responses.new_uuid()}
+        own["Task"] = {"Token": responses.new_uuid()}
         context = contextvars.copy_context()
         threading.Thread(target=context.run, args=(_submit, run, task, resource, arguments), daemon=True).start()
         wait_for(task, state)

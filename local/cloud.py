@@ -12,14 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from local import deployment, processes
-from local.state_folder import CLOUD_MARKER, StateFolder, read_json
+from local.state_folder import CLOUD_MARKER, PARENT_MARKER, StateFolder, read_json
 
 REGION = "us-east-1"
 HEALTH = "/_ministack/health"
 START_SECONDS = 60.0
 STOP_SECONDS = 6.0
 ATTEMPTS = 3
-PARENT = "CHRONOS_LOCAL_PARENT"
 NAMES = {
     "StateMachineArn": "STATE_MACHINE_ARN",
     "BucketName": "BUCKET",
@@ -173,9 +172,7 @@ class LocalCloud:
             "S3_PERSIST": "0",
             "SFTP_ENABLED": "0",
             "IOT_MTLS_ENABLED": "0",
-            # Bytecode of the Lambda bundles would be written into the extracted bundles over and over.
-            "PYTHONDONTWRITEBYTECODE": "1",
-            PARENT: "" if detached else str(os.getpid()),
+            PARENT_MARKER: "" if detached else str(os.getpid()),
         }
         return kept | own | {name: str(self.folder.path / part) for name, part in folders.items()}
 

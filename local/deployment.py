@@ -17,6 +17,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 CDK = REPOSITORY / "node_modules" / ".bin" / "cdk"
 BOOTSTRAP_STACK = "CDKToolkit"
 LAST_LINES = 40
+# A deployment to one's own computer tells and asks nobody.
+QUIET = {"CDK_DISABLE_CLI_TELEMETRY": "true", "CDK_DISABLE_VERSION_CHECK": "1"}
 Progress = Callable[[str], None]
 
 
@@ -44,7 +46,7 @@ def deploy(folder: StateFolder, environment: dict[str, str], assembly: Path | No
         When a tool is missing or fails.
     """
     if not CDK.exists():
-        raise DeploymentFailed(f"cdk: expected {CDK.relative_to(REPOSITORY)}, found none. Run `make install` first.")
+        raise DeploymentFailed(f"cdk: expected {CDK.relative_to(REPOSITORY)}, found none. Run `make setup` first.")
     variables = _variables(environment)
     if assembly is None:
         progress("synthesizing the stack")
@@ -57,9 +59,13 @@ def deploy(folder: StateFolder, environment: dict[str, str], assembly: Path | No
         progress("bootstrapping the CDK")
         account = client(environment, "sts").get_caller_identity()["Account"]
         target = f"aws://{account}/{environment['AWS_DEFAULT_REGION']}"
-        _run([str(CDK), "bootstrap", target, "--app", str(assembly)], variables, "the CDK could not be bootstrapped")
+        _run(
+            [str(CDK), "bootstrap", target, "--app", str(assembly), "--no-notices"],
+            variables,
+            "the CDK could not be bootstrapped",
+        )
     progress("deploying the stack")
-    command = [str(CDK), "deploy", "--all", "--app", str(assembly), "--require-approval", "never"]
+    command = [str(CDK), "deploy", "--all", "--app", str(assembly), "--require-approval", "never", "--no-notices"]
     _run([*command, "--outputs-file", str(folder.outputs)], variables, "the stack could not be deployed")
 
 
@@ -91,7 +97,7 @@ def _bootstrapped(environment: dict[str, str]) -> bool:
 def _variables(environment: dict[str, str]) -> dict[str, str]:
     # Left in, a profile of the person would win over the credentials, and a pinned account would miss the cloud's.
     own = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CDK_DEFAULT_"))}
-    return own | environment | {"JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "1", "CI": "1"}
+    return own | environment | {"JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "1", "CI": "1", **QUIET}
 
 
 def _run(command: list[str], environment: dict[str, str], failure: str) -> None:

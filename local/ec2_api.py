@@ -52,7 +52,7 @@ class Ec2Actions:
 
     def terminate_instances(self, parameters: Parameters) -> Answer:
         """Answer TerminateInstances: shutting-down now, terminated when the processes are gone."""
-        return self._change(parameters, "TerminateInstancesResponse", self._host.terminate)
+        return self._change(parameters, "TerminateInstancesResponse", self._host.terminate, ec2._terminate_instances)
 
     def stop_instances(self, parameters: Parameters) -> Answer:
         """Answer StopInstances; a one-time spot instance cannot be stopped."""
@@ -60,7 +60,7 @@ class Ec2Actions:
             if (ec2._instances.get(instance_id) or {}).get("InstanceLifecycle") == "spot":
                 message = f"You can't stop the Spot Instance '{instance_id}' because it is a one-time request."
                 return ec2._error("UnsupportedOperation", message, 400)  # type: ignore[no-any-return]
-        return self._change(parameters, "StopInstancesResponse", self._host.stop)
+        return self._change(parameters, "StopInstancesResponse", self._host.stop, ec2._stop_instances)
 
     def get_console_output(self, parameters: Parameters) -> Answer:
         """Answer GetConsoleOutput with the last 64 KiB of what user data wrote."""
@@ -94,11 +94,14 @@ class Ec2Actions:
         head, _, _ = self._instance_xml(record).rpartition("</item>")
         return f"{head}{extra}</item>"
 
-    def _change(self, parameters: Parameters, root: str, act: Act) -> Answer:
+    def _change(self, parameters: Parameters, root: str, act: Act, original: Any) -> Answer:
         instance_ids = ec2._parse_member_list(parameters, "InstanceId")
         for instance_id in instance_ids:
-            if instance_id not in ec2._instances or not self._host.hosts(instance_id):
+            if instance_id not in ec2._instances:
                 return _unknown(instance_id)
+        if not all(self._host.hosts(instance_id) for instance_id in instance_ids):
+            # Made by CreateFleet or by a stack: a record only, MiniStack's own.
+            return original(parameters)  # type: ignore[no-any-return]
         items = "".join(self._changed(instance_id, act) for instance_id in instance_ids)
         return ec2._xml(200, root, f"<instancesSet>{items}</instancesSet>")  # type: ignore[no-any-return]
 

@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 from ministack import app
@@ -18,9 +19,8 @@ from local.ec2_host import Ec2Host, Timing
 from local.lambda_errors import LambdaErrors
 from local.launch_template import Launcher
 from local.service_quotas import ServiceQuotas
-from local.state_folder import CLOUD_MARKER, StateFolder, write_json
+from local.state_folder import CLOUD_MARKER, PARENT_MARKER, StateFolder, write_json
 
-PARENT = "CHRONOS_LOCAL_PARENT"
 MINUTE_SECONDS = "CHRONOS_LOCAL_MINUTE_SECONDS"
 SPOT_NOTICE_SECONDS = "CHRONOS_LOCAL_SPOT_NOTICE_SECONDS"
 CHANGE_SECONDS = "CHRONOS_LOCAL_CHANGE_SECONDS"
@@ -30,7 +30,7 @@ def main() -> None:
     """Put the pieces in place and serve until SIGTERM, or until the parent process is gone."""
     folder = StateFolder(Path(sys.argv[1]))
     host = build(folder)
-    if parent := os.environ.get(PARENT):
+    if parent := os.environ.get(PARENT_MARKER):
         threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
     try:
         sys.argv = sys.argv[:1]
@@ -77,8 +77,7 @@ def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     # The parent was killed and cannot clean up, so everything that carries this cloud's marker ends here.
-    search = lambda: processes.find(CLOUD_MARKER, os.environ[CLOUD_MARKER])  # noqa: E731
-    processes.kill(search)
+    processes.kill(partial(processes.find, CLOUD_MARKER, os.environ[CLOUD_MARKER]))
     os.kill(os.getpid(), signal.SIGTERM)
 
 

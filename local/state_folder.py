@@ -8,6 +8,7 @@ from typing import Any, cast
 
 CLOUD_MARKER = "CHRONOS_CLOUD"
 INSTANCE_MARKER = "CHRONOS_INSTANCE"
+PARENT_MARKER = "CHRONOS_LOCAL_PARENT"
 
 
 class StateFolder:

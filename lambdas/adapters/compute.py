@@ -66,17 +66,15 @@ class Compute:
 
     def run_of_instance(self, instance_id: str) -> tuple[str, int] | None:
         """Return run id and attempt of an instance of this project; None when it is not ours or no longer known."""
-        try:
-            answer = client("ec2").describe_instances(InstanceIds=[instance_id])
-        except ClientError as error:
-            if error_code(error).startswith("InvalidInstanceID"):
-                return None
-            raise
-        for instance in _instances(answer):
+        for instance in self._described(instance_id):
             tags = _tags(instance)
             if tags.get(layout.TAG_PROJECT) == self._project and layout.TAG_RUN_ID in tags:
                 return tags[layout.TAG_RUN_ID], int(tags.get(layout.TAG_ATTEMPT, "0"))
         return None
+
+    def state_of(self, instance_id: str) -> str:
+        """Return the state of an instance, "" when EC2 does not know it."""
+        return "".join(instance["State"]["Name"] for instance in self._described(instance_id))
 
     def inventory(self, run_id: str | None) -> Inventory:
         """Return all that carries the tags of a run (of any run when None), and the instances already terminated."""
@@ -127,6 +125,16 @@ class Compute:
             return b""
         return str(output).encode()
 
+    @staticmethod
+    def _described(instance_id: str) -> list[dict[str, Any]]:
+        try:
+            answer = client("ec2").describe_instances(InstanceIds=[instance_id])
+        except ClientError as error:
+            if error_code(error).startswith("InvalidInstanceID"):
+                return []
+            raise
+        return [instance for reservation in answer["Reservations"] for instance in reservation["Instances"]]
+
     def _attached(self, run_id: str | None) -> list[Resource]:
         filters = self._filters(run_id)
         found = [
@@ -161,10 +169,6 @@ class Compute:
     def _paged(operation: str, field: str, filters: list[dict[str, Any]], **more: Any) -> list[dict[str, Any]]:
         pages = client("ec2").get_paginator(operation).paginate(Filters=filters, **more)
         return [item for page in pages for item in page.get(field, [])]
-
-
-def _instances(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    return [instance for reservation in answer["Reservations"] for instance in reservation["Instances"]]
 
 
 def _tags(resource: dict[str, Any]) -> dict[str, str]:

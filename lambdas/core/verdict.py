@@ -8,6 +8,7 @@ from contracts.reasons import REASONS, explain
 from lambdas.core.records import BOOT, TERMINAL_STATES, RunRecord
 
 COMPLETED = "completed"
+GONE = ("shutting-down", "terminated", "stopping", "stopped")
 # AWS reports a missed heartbeat as States.Timeout though it documents States.HeartbeatTimeout: take both.
 _TIMEOUTS = ("States.Timeout", "States.HeartbeatTimeout")
 
@@ -25,7 +26,7 @@ class Ending:
         return self.code == COMPLETED
 
 
-def ending(record: RunRecord | None, error: Document | None, now: int) -> Ending:
+def ending(record: RunRecord | None, error: Document | None, now: int, instance_state: str = "") -> Ending:
     """Return how the attempt ended.
 
     Parameters
@@ -36,6 +37,8 @@ def ending(record: RunRecord | None, error: Document | None, now: int) -> Ending
         `Error` and `Cause` that Step Functions caught.
     now : int
         Epoch seconds.
+    instance_state : str
+        What EC2 says of the instance, "" when it says nothing: a timeout of an instance that is gone is a loss.
     """
     if record and record.state == COMPLETED:
         return Ending(COMPLETED)
@@ -47,11 +50,11 @@ def ending(record: RunRecord | None, error: Document | None, now: int) -> Ending
         fallback = "SpotInterrupted" if record.state == "interrupted" else "TrainingFailed"
         return Ending(record.error_code if record.error_code in REASONS else fallback, record.error_message)
     if record and name in _TIMEOUTS:
-        return _timed_out(record, now)
+        return _timed_out(record, now, instance_state)
     return Ending("InternalError", f"{name}: {detail}" if name else "The workflow ended without an error or a result.")
 
 
-def _timed_out(record: RunRecord, now: int) -> Ending:
+def _timed_out(record: RunRecord, now: int, instance_state: str) -> Ending:
     request = record.request
     if now >= record.deadline_at:
         return Ending(
@@ -59,6 +62,8 @@ def _timed_out(record: RunRecord, now: int) -> Ending:
         )
     if record.interruption_at:
         return Ending("SpotInterrupted", f"Notice {now - record.interruption_at} s ago; {_last_seen(record, now)}")
+    if instance_state in GONE:
+        return Ending("InstanceLost", f"{record.instance_id} is {instance_state}; {_last_seen(record, now)}")
     if record.stage == BOOT:
         waited = now - record.launch_started_at
         return Ending("BootTimedOut", f"Waited {waited} s, allowed {request['boot_timeout_seconds']} s.")

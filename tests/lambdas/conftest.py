@@ -1,11 +1,12 @@
 """The controller's AWS for its tests: moto, a settable clock, a recording Step Functions. Runs under pytest, offline."""
 
+import io
 import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
@@ -13,12 +14,14 @@ from moto import mock_aws
 from contracts.documents import dump
 from contracts.layout import CLEANUP_STATUS, SYSTEM_STATE, run_prefix
 from lambdas.adapters import clients, cloud, compute, executions, settings
+from lambdas.adapters.telemetry import logger
 from lambdas.core.acceptance import checked_request, deadline_at
 from lambdas.core.ladder import Rung
 from lambdas.core.records import Attempt, RunRecord
 from lambdas.flows import cleaning, launching
 
 REGION = "us-east-1"
+IMAGE = "ami-0123456789abcdef0"
 BUCKET = "training-bucket"
 RUN_ID = "20261123-180000"
 # 2026-11-23T18:00:00Z, the moment in the run id and in events/state_accept_run.json.
@@ -112,7 +115,7 @@ class World:
 
     def put(self, key: str, content: bytes | str) -> None:
         body = content.encode() if isinstance(content, str) else content
-        boto3.client("s3", REGION).put_object(Bucket=BUCKET, Key=key, Body=body, ChecksumAlgorithm="SHA256")
+        clients.client("s3").put_object(Bucket=BUCKET, Key=key, Body=body, ChecksumAlgorithm="SHA256")
 
     def keys(self, prefix: str = "") -> list[str]:
         return [stored.key for stored in self.cloud.objects.listed(prefix)]
@@ -203,22 +206,28 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    # Reading moto's thousand images takes seconds, and no test needs one of them.
+    monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
     with mock_aws():
-        made = _make(monkeypatch)
-        yield made
-    _forget()
-
-
-def _forget() -> None:
-    clients.client.cache_clear()
+        yield _make(monkeypatch)
     settings.settings.cache_clear()
+
+
+@pytest.fixture
+def log_text() -> Iterator[Callable[[], str]]:
+    """Return a function that gives all that the controller has logged so far, as CloudWatch would get it."""
+    handler = logging.StreamHandler(io.StringIO())
+    handler.setFormatter(logger.registered_formatter)
+    logger.addHandler(handler)
+    yield lambda: str(handler.stream.getvalue())
+    logger._logger.removeHandler(handler)
 
 
 def _make(monkeypatch: pytest.MonkeyPatch) -> World:
     vpc_id, environment = _resources()
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    _forget()
+    settings.settings.cache_clear()
     clock, states = Clock(), FakeStepFunctions()
     spy = Ec2(clients.client("ec2"))
     monkeypatch.setattr(cloud.Cloud, "now", staticmethod(lambda: clock.now))
@@ -230,9 +239,9 @@ def _make(monkeypatch: pytest.MonkeyPatch) -> World:
 
 def _resources() -> tuple[str, dict[str, str]]:
     """Make what the stack makes; returns the VPC and the environment of the functions."""
-    boto3.client("s3", REGION).create_bucket(Bucket=BUCKET)
+    clients.client("s3").create_bucket(Bucket=BUCKET)
     text = [{"AttributeName": name, "AttributeType": "S"} for name in ("id", "kind", "run_id")]
-    boto3.client("dynamodb", REGION).create_table(
+    clients.client("dynamodb").create_table(
         TableName="runs", BillingMode="PAY_PER_REQUEST", AttributeDefinitions=text,
         KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
         GlobalSecondaryIndexes=[{
@@ -242,18 +251,17 @@ def _resources() -> tuple[str, dict[str, str]]:
             ],
         }],
     )  # fmt: skip
-    ec2 = boto3.client("ec2", REGION)
+    ec2 = clients.client("ec2")
     vpc_id = ec2.create_vpc(CidrBlock="10.73.0.0/16")["Vpc"]["VpcId"]
     subnets = [
         ec2.create_subnet(VpcId=vpc_id, CidrBlock=f"10.73.{n}.0/24", AvailabilityZone=f"us-east-1{zone}")
         for n, zone in enumerate("abc")
     ]
-    image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
     disk = {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 100, "DeleteOnTermination": True}}
     template = ec2.create_launch_template(
-        LaunchTemplateName="training", LaunchTemplateData={"ImageId": image, "BlockDeviceMappings": [disk]}
+        LaunchTemplateName="training", LaunchTemplateData={"ImageId": IMAGE, "BlockDeviceMappings": [disk]}
     )["LaunchTemplate"]["LaunchTemplateId"]
-    boto3.client("scheduler", REGION).create_schedule_group(Name="dead-men")
+    clients.client("scheduler").create_schedule_group(Name="dead-men")
     return vpc_id, {
         "PROJECT": "ChronosTraining",
         "BUCKET": BUCKET,

@@ -134,7 +134,7 @@ def test_cloud_ends_itself_when_the_process_that_started_it_is_killed(state_fold
 
 
 @pytest.mark.emulator
-@pytest.mark.skipif(not CDK.exists(), reason="the cdk command line is not installed: make install")
+@pytest.mark.skipif(not CDK.exists(), reason="the cdk command line is not installed: make setup")
 def test_deploy_puts_the_outputs_into_the_environment(own: LocalCloud, assembly: Path) -> None:
     steps: list[str] = []
     own.deploy(assembly, steps.append)
@@ -144,7 +144,7 @@ def test_deploy_puts_the_outputs_into_the_environment(own: LocalCloud, assembly:
 
 
 @pytest.mark.emulator
-@pytest.mark.skipif(not CDK.exists(), reason="the cdk command line is not installed: make install")
+@pytest.mark.skipif(not CDK.exists(), reason="the cdk command line is not installed: make setup")
 def test_deployment_that_fails_says_what_the_tool_said(own: LocalCloud, assembly: Path) -> None:
     broken = {"Resources": {"Parameter": {"Type": "AWS::SSM::Parameter", "Properties": {"Name": "/aws/no"}}}}
     (assembly / "Tiny.json").write_text(json.dumps(broken | {"Outputs": {"O": {"Value": {"Ref": "Nowhere"}}}}))
@@ -170,7 +170,7 @@ def test_command_line_status_env_and_down(state_folder: Path) -> None:
 
 def test_missing_cdk_names_the_make_target(state_folder: Path, assembly: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deployment, "CDK", REPOSITORY / "node_modules" / ".bin" / "no-such-cdk")
-    with pytest.raises(DeploymentFailed, match="make install"):
+    with pytest.raises(DeploymentFailed, match="make setup"):
         deployment.deploy(StateFolder(state_folder), {}, assembly, print)
 
 

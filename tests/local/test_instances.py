@@ -87,7 +87,7 @@ def test_termination_finds_children_in_sessions_of_their_own_and_erases_the_root
     assert volume not in [one["VolumeId"] for one in bench.client("ec2").describe_volumes()["Volumes"]]
 
 
-def test_environment_is_clean(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_is_clean(bench: Bench) -> None:
     instance_id = bench.run(bench.template("#!/bin/bash\nenv | sort\necho end of env\nsleep 60\n"))
     said = bench.await_console(instance_id, "end of env")
     names = {line.partition("=")[0] for line in said.splitlines() if "=" in line}
@@ -187,6 +187,17 @@ def test_stall_without_a_worker_says_so(bench: Bench, faults: Faults) -> None:
     with pytest.raises(FaultRefused, match="expected a training worker"):
         faults.stall(instance_id)
     bench.client("ec2").terminate_instances(InstanceIds=[instance_id])
+
+
+def test_fleet_instance_without_a_machine_can_be_terminated(bench: Bench) -> None:
+    spec = {"LaunchTemplateId": bench.template(SLEEP), "Version": "$Default"}
+    (made,) = bench.client("ec2").create_fleet(
+        Type="instant",
+        LaunchTemplateConfigs=[{"LaunchTemplateSpecification": spec}],
+        TargetCapacitySpecification={"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand"},
+    )["Instances"]
+    bench.client("ec2").terminate_instances(InstanceIds=made["InstanceIds"])
+    bench.await_state(made["InstanceIds"][0], "terminated")
 
 
 def test_unknown_instance_is_not_found(bench: Bench, faults: Faults) -> None:

@@ -1,0 +1,108 @@
+"""One embedded cloud with the real stack for all end-to-end tests, shared by all pytest workers. Runs with pytest."""
+
+import fcntl
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from local.cloud import LocalCloud
+from tests.e2e.runner import Runner
+
+REPOSITORY = Path(__file__).parent.parent.parent
+WEIGHTS = REPOSITORY / "models" / "chronos-bolt-nano"
+NO_CAPACITY = "g4dn.xlarge"
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
+
+
+@pytest.fixture(scope="session")
+def runner(shared_folder: Path) -> Iterator[Runner]:
+    """The first worker deploys the stack, the last one takes it down."""
+    cloud = LocalCloud(shared_folder / "e2e-cloud")
+    with _users(shared_folder) as users:
+        if users == 1:
+            _deploy(cloud)
+    yield Runner(cloud)
+    with _users(shared_folder, -1) as users:
+        if users == 0:
+            cloud.stop()
+
+
+@contextmanager
+def _users(folder: Path, change: int = 1) -> Iterator[int]:
+    with (folder / "e2e-users.lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        count = folder / "e2e-users"
+        users = (int(count.read_text()) if count.exists() else 0) + change
+        count.write_text(str(users))
+        yield users
+
+
+def _deploy(cloud: LocalCloud) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SFN_WAIT_SCALE", "0.2")
+        cloud.start(detached=True)
+    cloud.deploy()
+    runner = Runner(cloud)
+    runner.faults.set_capacity({NO_CAPACITY: "InsufficientInstanceCapacity"})
+    s3 = runner.client("s3")
+    for name in ("config.json", "model.safetensors"):
+        s3.upload_file(str(WEIGHTS / name), runner.bucket, f"cached-models/{WEIGHTS.name}/{name}")
+    s3.put_object(Bucket=runner.bucket, Key="datasets/wrong-column/data.parquet", Body=_wrong_column())
+    s3.put_object(
+        Bucket=runner.bucket, Key="datasets/long/data.csv", Body=_csv(series=8, length=700, freq="D", season=7)
+    )
+    # Uploaded last, so it is the one that `{}` takes.
+    s3.put_object(
+        Bucket=runner.bucket, Key="datasets/small/data.csv", Body=_csv(series=3, length=72, freq="MS", season=12)
+    )
+
+
+def _csv(series: int, length: int, freq: str, season: int) -> bytes:
+    """Return seasonal series with trend and noise in long format."""
+    rng = np.random.default_rng(7)
+    t = np.arange(length)
+    frames = [
+        pd.DataFrame({
+            "unique_id": f"series-{i}",
+            "ds": pd.date_range("2015-01-01", periods=length, freq=freq).strftime("%Y-%m-%d"),
+            "y": 50 + 0.05 * i * t + 10 * np.sin(2 * np.pi * t / season) + rng.normal(0, 2, length),
+        })
+        for i in range(series)
+    ]  # fmt: skip
+    return pd.concat(frames).to_csv(index=False).encode()
+
+
+def _wrong_column() -> bytes:
+    buffer = io.BytesIO()
+    frame = pd.DataFrame({"unique_id": ["a"] * 30, "ds": pd.date_range("2020-01-01", periods=30), "price": 1.0})
+    frame.to_parquet(buffer)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def long_run() -> dict[str, object]:
+    """A request that trains for a minute or more: enough to break it in the middle."""
+    return {
+        "dataset": "long",
+        "models": ["AutoETS"],
+        "prediction_length": 7,
+        "n_windows": 25,
+        "heartbeat_timeout_seconds": 12,
+    }
+
+
+@pytest.fixture
+def event() -> object:
+    """Load a sample payload."""
+    return lambda name: json.loads((REPOSITORY / "events" / f"{name}.json").read_text())

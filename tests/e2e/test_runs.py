@@ -1,0 +1,259 @@
+"""Whole runs on the embedded cloud, driven by the real aws CLI: how each ends and what it leaves. Runs with pytest."""
+
+import hashlib
+import json
+import time
+
+import pytest
+
+from contracts import layout
+from tests.e2e.conftest import NO_CAPACITY
+from tests.e2e.runner import Runner, until
+
+pytestmark = [pytest.mark.emulator, pytest.mark.slow]
+
+
+def test_an_empty_request_succeeds_on_the_newest_data_set(runner: Runner) -> None:
+    ended = runner.run({})
+
+    assert (ended.status, ended.error) == ("SUCCEEDED", "")
+    assert ended.record is not None
+    assert ended.record.request["dataset"] == "small"
+    runner.assert_nothing_left(ended.record)
+    history = runner.aws("stepfunctions", "get-execution-history", "--execution-arn", ended.arn)["events"]
+    entered = [event for event in history if event["type"].endswith("StateEntered")]
+    assert len(entered) <= 20
+    states = runner.aws("ec2", "describe-instances", "--filters", f"Name=tag:RunId,Values={ended.record.run_id}")
+    names = {i["State"]["Name"] for r in states["Reservations"] for i in r["Instances"]}
+    assert names == {"terminated"}
+
+
+def test_a_run_that_succeeds_leaves_every_artifact_as_its_checksum_says(runner: Runner) -> None:
+    ended = runner.run({"dataset": "small"})
+
+    assert ended.record is not None
+    training = runner.document("training", ended.record, layout.TRAINING)
+    metadata = runner.document("model_metadata", ended.record, layout.MODEL_METADATA)
+    assert training is not None
+    assert metadata is not None
+    for artifact in training["artifacts"]:
+        body = (
+            runner.client("s3")
+            .get_object(Bucket=runner.bucket, Key=ended.record.prefix + artifact["path"])["Body"]
+            .read()
+        )
+        assert hashlib.sha256(body).hexdigest() == artifact["sha256"]
+    assert set(metadata["models"]) == {"ChronosZeroShot", "AutoETS"}
+    assert metadata["models"]["AutoETS"]["metrics"]["mase"] < 1.5
+    assert ended.record.metrics["AutoETS"]["mae"] == metadata["models"]["AutoETS"]["metrics"]["mae"]
+    assert ended.record.cost_usd > 0
+    registry = json.loads(runner.client("s3").get_object(Bucket=runner.bucket, Key=layout.REGISTRY)["Body"].read())
+    assert ended.record.run_id in [run["run_id"] for run in registry["runs"] if run["status"] == "completed"]
+
+
+def test_data_that_cannot_be_used_fails_the_run_and_names_the_column(runner: Runner) -> None:
+    ended = runner.run({"dataset": "wrong-column"})
+
+    assert (ended.status, ended.error) == ("FAILED", "DatasetInvalid")
+    assert "data.parquet" in ended.cause
+    assert "y" in ended.cause
+    assert "Next:" in ended.cause
+    assert ended.record is not None
+    runner.assert_nothing_left(ended.record)
+    assert any(path.startswith("logs/attempt-1/") for path in runner.paths(ended.record))
+    training = runner.document("training", ended.record, layout.TRAINING)
+    assert training is not None
+    assert training["status"] == "failed"
+
+
+def test_an_instance_killed_in_the_middle_is_replaced_and_finished_parts_are_kept(
+    runner: Runner, long_run: dict[str, object]
+) -> None:
+    arn = runner.start({**long_run, "n_windows": 8})
+    record = runner.training(arn, step=16)
+    kept = {p for p in runner.paths(record) if p.startswith("checkpoints/") and p.endswith(".parquet")}
+    runner.faults.kill(record.instance_id)
+    ended = runner.finish(arn)
+
+    assert (ended.status, ended.error) == ("SUCCEEDED", "")
+    assert ended.record is not None
+    assert [a.attempt for a in ended.record.attempts] == [1, 2]
+    assert kept
+    log = runner.client("s3").get_object(
+        Bucket=runner.bucket, Key=f"{record.prefix}{layout.TRAINING}"
+    )["Body"].read()  # fmt: skip
+    assert json.loads(log)["attempt"] == 2
+    runner.assert_nothing_left(ended.record)
+
+
+def test_an_instance_killed_in_its_last_attempt_fails_the_run(runner: Runner, long_run: dict[str, object]) -> None:
+    arn = runner.start({**long_run, "max_attempts": 1})
+    runner.faults.kill(runner.training(arn).instance_id)
+    ended = runner.finish(arn)
+
+    assert (ended.status, ended.error) == ("FAILED", "InstanceLost")
+    assert ended.record is not None
+    runner.assert_nothing_left(ended.record)
+
+
+def test_an_instance_that_falls_silent_is_lost(runner: Runner, long_run: dict[str, object]) -> None:
+    arn = runner.start({**long_run, "max_attempts": 1})
+    runner.faults.hang(runner.training(arn).instance_id)
+    ended = runner.finish(arn)
+
+    assert (ended.status, ended.error) == ("FAILED", "HeartbeatLost")
+    assert "training" in ended.cause
+    assert ended.record is not None
+    runner.assert_nothing_left(ended.record)
+    assert "logs/attempt-1/console.log" in runner.paths(ended.record)
+
+
+def test_an_instance_that_lives_without_progress_is_stalled(runner: Runner, long_run: dict[str, object]) -> None:
+    arn = runner.start({**long_run, "no_progress_timeout_seconds": 8})
+    runner.faults.stall(runner.training(arn).instance_id)
+    ended = runner.finish(arn)
+
+    assert (ended.status, ended.error) == ("FAILED", "NoProgress")
+    assert ended.record is not None
+    assert len(ended.record.attempts) == 1
+    runner.assert_nothing_left(ended.record)
+
+
+def test_an_execution_stopped_by_a_person_is_cleaned_up_without_it(runner: Runner, long_run: dict[str, object]) -> None:
+    arn = runner.start(long_run)
+    runner.training(arn)
+    runner.aws("stepfunctions", "stop-execution", "--execution-arn", arn)
+    ended = runner.finish(arn)
+
+    assert ended.status == "ABORTED"
+    assert ended.record is not None
+    assert (ended.record.status, ended.record.reason_code) == ("aborted", "Aborted")
+    receipt = runner.assert_nothing_left(ended.record)
+    assert receipt["checked_by"] == "status_change"
+
+
+def test_a_spot_interruption_checkpoints_and_goes_on_elsewhere(runner: Runner, long_run: dict[str, object]) -> None:
+    arn = runner.start({**long_run, "n_windows": 8, "market": "spot_then_on_demand"})
+    record = runner.training(arn, step=8)
+    runner.faults.interrupt(record.instance_id, notice_seconds=20)
+    ended = runner.finish(arn)
+
+    assert (ended.status, ended.error) == ("SUCCEEDED", "")
+    assert ended.record is not None
+    assert [a.market for a in ended.record.attempts] == ["spot", "on_demand"]
+    runner.assert_nothing_left(ended.record)
+
+
+def test_a_run_that_takes_too_long_says_so(runner: Runner, long_run: dict[str, object]) -> None:
+    ended = runner.run({**long_run, "n_windows": 60, "max_runtime_minutes": 0.5})
+
+    assert (ended.status, ended.error) == ("FAILED", "RunTimedOut")
+    assert ended.record is not None
+    runner.assert_nothing_left(ended.record)
+    assert any(path.startswith("checkpoints/") for path in runner.paths(ended.record))
+
+
+def test_no_capacity_on_any_rung_is_a_verdict_that_names_each(runner: Runner) -> None:
+    ended = runner.run({"dataset": "small", "instance_types": [NO_CAPACITY]})
+
+    assert (ended.status, ended.error) == ("FAILED", "CapacityUnavailable")
+    assert ended.cause.count("InsufficientInstanceCapacity") == 2
+    assert ended.record is not None
+    assert ended.record.attempts == ()
+    runner.assert_nothing_left(ended.record)
+
+
+def test_the_ladder_goes_on_to_the_next_instance_type(runner: Runner) -> None:
+    ended = runner.run({"dataset": "small", "models": ["AutoETS"], "instance_types": [NO_CAPACITY, "g4dn.2xlarge"]})
+
+    assert ended.status == "SUCCEEDED"
+    assert ended.record is not None
+    assert ended.record.attempts[0].instance_type == "g4dn.2xlarge"
+    assert len(ended.record.rungs) == 3
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        ({"modles": ["AutoETS"]}, "modles"),
+        ({"n_windows": "three"}, "n_windows"),
+        ({"dataset": "nowhere"}, "datasets/nowhere/"),
+        ({"max_cost_usd": 0.01}, "max_cost_usd"),
+    ],
+)
+def test_a_bad_request_is_refused_before_anything_is_launched(runner: Runner, request_: dict, field: str) -> None:
+    ended = runner.run(request_)
+
+    assert ended.status == "FAILED"
+    assert ended.error in ("RequestInvalid", "DatasetNotFound", "CostCapTooLow")
+    assert field in ended.cause
+    assert ended.record is None
+
+
+def test_a_corrupt_or_oversized_report_changes_nothing(runner: Runner, long_run: dict[str, object]) -> None:
+    arn = runner.start({**long_run, "n_windows": 8})
+    record = runner.training(arn)
+    key = record.prefix + layout.SYSTEM_STATE
+    for junk in (b'{"status": "completed"', b"x" * 100_000, b'{"status": "completed", "seq": 999999}'):
+        runner.client("s3").put_object(Bucket=runner.bucket, Key=key, Body=junk)
+        time.sleep(0.3)
+    ended = runner.finish(arn)
+
+    assert (ended.status, ended.error) == ("SUCCEEDED", "")
+    assert ended.record is not None
+    assert len(ended.record.attempts) == 1
+
+
+def test_two_starts_in_one_second_are_two_runs(runner: Runner) -> None:
+    arns = [runner.start({"dataset": "small", "models": ["AutoETS"]}) for _ in range(2)]
+    ended = [runner.finish(arn) for arn in arns]
+
+    assert [e.status for e in ended] == ["SUCCEEDED", "SUCCEEDED"]
+    assert len({e.record.run_id for e in ended if e.record}) == 2
+
+
+def test_an_uploaded_request_starts_one_run_however_often_the_event_comes(runner: Runner) -> None:
+    s3 = runner.client("s3")
+    key = "requests/e2e/once.json"
+    s3.put_object(Bucket=runner.bucket, Key=key, Body=json.dumps({"dataset": "small", "models": ["AutoETS"]}))
+    states = runner.client("stepfunctions")
+
+    def uploads() -> list[str]:
+        found = states.list_executions(stateMachineArn=runner.environment["STATE_MACHINE_ARN"], maxResults=1000)
+        return [e["executionArn"] for e in found["executions"] if e["name"].startswith("upload-")]
+
+    (arn,) = until(uploads, "the upload to start a run")
+    function = next(
+        f["FunctionName"]
+        for f in runner.client("lambda").list_functions()["Functions"]
+        if "StartFromUpload" in f["FunctionName"]
+    )
+    name = arn.rsplit(":", 1)[-1]
+    described = states.describe_execution(executionArn=arn)
+    assert json.loads(described["input"]) == {"dataset": "small", "models": ["AutoETS"]}
+    # The same event again: what S3 sent is not at hand, so one event is sent twice by ourselves.
+    head = s3.head_object(Bucket=runner.bucket, Key=key)
+    detail = {
+        "bucket": {"name": runner.bucket},
+        "object": {"key": key, "etag": head["ETag"].strip('"'), "sequencer": "0A"},
+    }
+    for _ in range(2):
+        answer = runner.client("lambda").invoke(FunctionName=function, Payload=json.dumps({"detail": detail}))
+        assert "FunctionError" not in answer
+    assert len(uploads()) == 2
+    for started in uploads():
+        assert runner.finish(started).status == "SUCCEEDED"
+    assert name in [a.rsplit(":", 1)[-1] for a in uploads()]
+
+
+def test_an_uploaded_file_that_is_no_request_gets_a_note_beside_it(runner: Runner) -> None:
+    s3 = runner.client("s3")
+    s3.put_object(Bucket=runner.bucket, Key="requests/broken.json", Body=b"[1, 2")
+
+    def note() -> str | None:
+        found = s3.list_objects_v2(Bucket=runner.bucket, Prefix="requests/broken.json.rejected.txt")
+        if not found.get("Contents"):
+            return None
+        return s3.get_object(Bucket=runner.bucket, Key="requests/broken.json.rejected.txt")["Body"].read().decode()
+
+    assert "expected a JSON object" in until(note, "the note")

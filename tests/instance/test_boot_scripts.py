@@ -1,0 +1,287 @@
+"""user_data.sh and environment.sh, run by bash in a scratch root with stand-ins for aws, shutdown and python3.11."""
+
+import json
+import os
+import shutil
+import subprocess
+import threading
+import zipfile
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.documents import parse
+from instance.metadata_service import MetadataService, metadata_service
+from tests.instance.samples import BUCKET, INSTANCE_ID, PREFIX, RUN_ID
+
+INSTANCE = Path(__file__).parents[2] / "instance"
+STATE = f"{PREFIX}system-state.json"
+TAGS = {"RunId": RUN_ID, "Attempt": "1", "RunPrefix": PREFIX, "MaxMinutes": "140"}
+METADATA = {
+    "instance-id": INSTANCE_ID,
+    "instance-type": "g4dn.2xlarge",
+    "instance-life-cycle": "spot",
+    **{f"tags/instance/{name}": value for name, value in TAGS.items()},
+}
+
+AWS = """#!/bin/bash
+# Stands for the AWS CLI: the bucket is a folder, and each state that is put is kept in a list.
+path() { [[ "$1" == s3://* ]] && echo "$BUCKET_FOLDER/${1#s3://*/}" || echo "$1"; }
+echo "aws $*" >>"$CALLS"
+[[ -n "${AWS_BROKEN:-}" && "$*" == *$AWS_BROKEN* ]] && exit 1
+if [[ "$1 $2" == 's3api put-object' ]]; then
+  mkdir -p "$(dirname "$BUCKET_FOLDER/$6")" && cp "$8" "$BUCKET_FOLDER/$6"
+  [[ "$6" == */system-state.json ]] && tr -d '\\n' <"$8" >>"$STATES" && echo >>"$STATES"
+  exit 0
+fi
+from=$(path "$4") to=$(path "$5")
+mkdir -p "$(dirname "$to")" && cp "$from" "$to"
+"""
+SHUTDOWN = '#!/bin/bash\necho "shutdown $*" >>"$CALLS"\n'
+SUPERVISOR = (
+    '#!/bin/bash\necho "python $*" >>"$CALLS"\n[[ "$*" == *instance.main* ]] && eval "${SUPERVISE:-:}"\nexit 0\n'
+)
+PYTHON_3_11 = """#!/bin/bash
+# Stands for python3.11 -m venv FOLDER: an environment whose python is the stand-in for the supervisor.
+echo "python3.11 $*" >>"$CALLS"
+mkdir -p "$3/bin" && cp "$STAND_IN" "$3/bin/python"
+"""
+TERMINAL = 'touch "$CHRONOS_ROOT/opt/chronos/state/terminal"'
+
+
+class Imds(BaseHTTPRequestHandler):
+    """IMDSv2 with the paths of `server.metadata`."""
+
+    def do_PUT(self) -> None:
+        self.answer(200, b"token")
+
+    def do_GET(self) -> None:
+        known: dict[str, str] = self.server.metadata  # type: ignore[attr-defined]
+        if self.headers["X-aws-ec2-metadata-token"] != "token":
+            self.answer(401, b"")
+        elif (value := known.get(self.path.removeprefix("/latest/meta-data/"))) is None:
+            self.answer(404, b"")
+        else:
+            self.answer(200, value.encode())
+
+    def answer(self, code: int, body: bytes) -> None:
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+class Machine:
+    """A scratch root, a bucket folder and the stand-ins, and what happened on them."""
+
+    def __init__(self, folder: Path, endpoint: str, metadata: dict[str, str]) -> None:
+        self.folder, self.endpoint, self.metadata = folder, endpoint, metadata
+        self.root, self.bucket, self.programs = folder / "root", folder / "bucket", folder / "bin"
+        self.home = self.root / "opt" / "chronos"
+        for path in (self.root, self.bucket, self.programs):
+            path.mkdir()
+        for name, text in {"aws": AWS, "shutdown": SHUTDOWN, "python3.11": PYTHON_3_11, "stand-in": SUPERVISOR}.items():
+            (self.programs / name).write_text(text)
+            (self.programs / name).chmod(0o755)
+        with zipfile.ZipFile(self.bucket / "code.zip", "w") as archive:
+            for name in ("environment.sh", "requirements.lock"):
+                archive.write(INSTANCE / name, f"instance/{name}")
+
+    def bring_environment(self) -> None:
+        (self.home / "env" / "bin").mkdir(parents=True)
+        shutil.copy(self.programs / "stand-in", self.home / "env" / "bin" / "python")
+
+    def boot(self, **variables: str) -> int:
+        script = (INSTANCE / "user_data.sh").read_text()
+        for name, value in {"CODE_URL": f"s3://{BUCKET}/code.zip", "BUCKET": BUCKET, "REGION": "us-east-1"}.items():
+            script = script.replace(f"@@{name}@@", value)
+        environment = {
+            **os.environ,
+            "PATH": f"{self.programs}:{os.environ['PATH']}",
+            "CHRONOS_ROOT": str(self.root),
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.endpoint,
+            "BUCKET_FOLDER": str(self.bucket),
+            "CALLS": str(self.folder / "calls"),
+            "STATES": str(self.folder / "states"),
+            "STAND_IN": str(self.programs / "stand-in"),
+            **variables,
+        }
+        done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, timeout=60, check=False)
+        return done.returncode
+
+    @property
+    def calls(self) -> list[str]:
+        return (self.folder / "calls").read_text().splitlines()
+
+    @property
+    def states(self) -> list[dict[str, Any]]:
+        return [parse("system_state", line) for line in (self.folder / "states").read_text().splitlines()]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Imds)
+    server.metadata = dict(METADATA)  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+    yield Machine(tmp_path, endpoint, server.metadata)  # type: ignore[attr-defined]
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("name", ["user_data.sh", "environment.sh"])
+def test_the_scripts_parse(name: str) -> None:
+    subprocess.run(["bash", "-n", str(INSTANCE / name)], check=True)
+
+
+def test_user_data_fits_with_room_and_has_only_the_known_placeholders() -> None:
+    text = (INSTANCE / "user_data.sh").read_text()
+    assert len(text.encode()) < 6 * 1024
+    assert {text.split("@@")[i] for i in range(1, len(text.split("@@")), 2)} == {
+        "NAMES",
+        "CODE_URL",
+        "BUCKET",
+        "REGION",
+    }
+
+
+def test_a_boot_reports_first_and_hands_over_to_the_supervisor(machine: Machine) -> None:
+    machine.bring_environment()
+    assert machine.boot(SUPERVISE=TERMINAL) == 0
+    assert machine.calls[0] == "shutdown -P +140"
+    assert machine.calls[1].startswith(f"aws s3api put-object --bucket {BUCKET} --key {STATE} ")
+    assert machine.calls[-1] == "shutdown -P now"
+    first = machine.states[0]
+    assert (first["seq"], first["status"], first["phase"], first["attempt"]) == (1, "booting", "boot", 1)
+    assert {state["status"] for state in machine.states} == {"booting"}
+    supervisor = next(call for call in machine.calls if call.startswith("python "))
+    assert supervisor == (
+        f"python -m instance.main --bucket {BUCKET} --prefix {PREFIX} --run-id {RUN_ID} --attempt 1 "
+        f"--instance-id {INSTANCE_ID} --instance-type g4dn.2xlarge --market spot "
+        f"--work-dir {machine.home} --log-dir {machine.root}/var/log/chronos"
+    )
+    moments = [line.split()[1] for line in (machine.home / "state" / "timeline").read_text().splitlines()]
+    assert moments == ["bootstrap", "shutdown-armed", "first-state", "code", "environment-on-image", "environment"]
+
+
+def test_a_boot_that_fails_uploads_logs_and_says_so_before_it_shuts_down(machine: Machine) -> None:
+    assert machine.boot(AWS_BROKEN="code.zip") == 1
+    state = machine.states[-1]
+    assert (state["status"], state["error"]["code"]) == ("failed", "BootFailed")
+    assert "aws s3 cp" in state["error"]["message"]
+    assert "exit" in state["error"]["message"]
+    assert [one["seq"] for one in machine.states] == list(range(1, len(machine.states) + 1))
+    assert "aws s3 cp" in (machine.bucket / f"{PREFIX}logs/attempt-1/bootstrap.log").read_text()
+    assert machine.calls[-1] == "shutdown -P now"
+    log, end = (next(i for i, call in enumerate(machine.calls) if what in call) for what in ("bootstrap.log", "P now"))
+    last_state = max(i for i, call in enumerate(machine.calls) if STATE in call)
+    assert log < last_state < end
+
+
+def test_a_supervisor_that_dies_is_a_failed_boot(machine: Machine) -> None:
+    machine.bring_environment()
+    machine.boot(SUPERVISE="kill -9 $$")
+    assert machine.states[-1]["error"]["code"] == "BootFailed"
+    assert "the supervisor ended without a report" in machine.states[-1]["error"]["message"]
+
+
+def test_an_end_the_supervisor_could_not_deliver_is_delivered(machine: Machine) -> None:
+    machine.bring_environment()
+    end = {**json.loads(VALID_END), "seq": 9}
+    (machine.folder / "end.json").write_text(json.dumps(end))
+    machine.boot(SUPERVISE=f'cp {machine.folder}/end.json "$CHRONOS_ROOT/opt/chronos/state/terminal.json"; exit 1')
+    assert (machine.states[-1]["status"], machine.states[-1]["seq"]) == ("completed", 9)
+
+
+@pytest.mark.parametrize("max_minutes", ["", "soon", "99999", "$(reboot)"])
+def test_without_a_usable_limit_the_shutdown_is_armed_at_the_default(machine: Machine, max_minutes: str) -> None:
+    machine.bring_environment()
+    machine.metadata["tags/instance/MaxMinutes"] = max_minutes
+    machine.boot(SUPERVISE=TERMINAL)
+    assert machine.calls[0] == "shutdown -P +180"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("tags/instance/RunId", '2026", "x": "'),
+        ("tags/instance/RunPrefix", "phase1/../other/"),
+        ("tags/instance/Attempt", "1; reboot"),
+        ("instance-id", "i-$(reboot)"),
+    ],
+)
+def test_tags_that_are_not_what_they_should_be_end_the_machine(machine: Machine, path: str, value: str) -> None:
+    machine.metadata[path] = value
+    assert machine.boot() == 1
+    assert machine.calls == ["shutdown -P +140", "shutdown -P now"]
+
+
+def test_the_environment_is_built_once_kept_and_then_restored(machine: Machine) -> None:
+    machine.boot(SUPERVISE=TERMINAL)
+    assert any("pip install" in call and "requirements.lock" in call for call in machine.calls)
+    kept = sorted(path.name for path in (machine.bucket / "cached-datasets" / "python-env").iterdir())
+    assert len(kept) == 2
+    assert kept[1] == f"{kept[0]}.sha256"
+    shutil.rmtree(machine.home)
+    (machine.folder / "calls").unlink()
+    machine.boot(SUPERVISE=TERMINAL)
+    assert not any("pip install" in call for call in machine.calls)
+    assert any("-m instance.main" in call for call in machine.calls)
+
+
+def test_a_damaged_packed_environment_is_built_again(machine: Machine) -> None:
+    machine.boot(SUPERVISE=TERMINAL)
+    archive = next((machine.bucket / "cached-datasets" / "python-env").glob("*.tar.gz"))
+    archive.write_bytes(archive.read_bytes()[:-20])
+    shutil.rmtree(machine.home)
+    (machine.folder / "calls").unlink()
+    machine.boot(SUPERVISE=TERMINAL)
+    assert any("pip install" in call for call in machine.calls)
+
+
+def test_an_environment_that_cannot_be_kept_does_not_end_the_run(machine: Machine) -> None:
+    assert machine.boot(SUPERVISE=TERMINAL, AWS_BROKEN="python-env") == 0
+    assert any("-m instance.main" in call for call in machine.calls)
+
+
+def test_heartbeats_go_on_while_the_environment_is_built(machine: Machine) -> None:
+    slow = (machine.programs / "python3.11").read_text().replace("mkdir", "sleep 6; mkdir")
+    (machine.programs / "python3.11").write_text(slow)
+    machine.boot(SUPERVISE=TERMINAL)
+    assert [state["seq"] for state in machine.states][:2] == [1, 2]
+    assert machine.states[1]["message"] == "Installing the Python packages."
+
+
+def test_the_spot_notice_is_read_with_a_token(machine: Machine) -> None:
+    service = metadata_service({"AWS_EC2_METADATA_SERVICE_ENDPOINT": machine.endpoint + "/"})
+    assert service.spot_interruption() is None
+    machine.metadata["spot/instance-action"] = '{"action": "terminate", "time": "2026-11-23T18:02:00Z"}'
+    assert service.spot_interruption() == "2026-11-23T18:02:00Z"
+    service.token = "expired"
+    assert service.spot_interruption() is None
+    assert service.spot_interruption() == "2026-11-23T18:02:00Z"
+
+
+def test_a_silent_metadata_service_is_no_spot_notice() -> None:
+    assert MetadataService("http://127.0.0.1:9").spot_interruption() is None
+
+
+VALID_END = json.dumps(
+    {
+        "schema_version": 1,
+        "run_id": RUN_ID,
+        "attempt": 1,
+        "instance_id": INSTANCE_ID,
+        "seq": 1,
+        "status": "completed",
+        "phase": "done",
+        "heartbeat_at": "2026-11-23T18:00:00Z",
+    }
+)

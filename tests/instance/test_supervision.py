@@ -1,0 +1,250 @@
+"""The supervisor: how each end of the worker, each limit and a spot notice become a terminal state."""
+
+import os
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.documents import dump, parse
+from instance.identity import Folders
+from instance.main import main
+from instance.metadata_service import MetadataService
+from instance.state_report import StateReport, utc_now
+from instance.supervisor import Supervisor
+from tests.instance.samples import BUCKET, INSTANCE_ID, PREFIX, RUN_ID, monthly_frame, stage
+from tests.instance.test_state_reports import IDENTITY
+
+PREAMBLE = """
+import json, os, signal, sys, time
+pipe = os.fdopen(int(sys.argv[-1]), "w", buffering=1)
+def tell(**event): pipe.write(json.dumps(event) + "\\n")
+def phase(name): tell(event="phase", phase=name)
+def finished(name, status="pass"): tell(event="finished", phase=name, status=status, details={"seen": 1})
+"""
+ARTIFACT = {"path": "forecasts/AutoETS.parquet", "bytes": 1, "sha256": "0" * 64}
+
+
+class Notice(MetadataService):
+    """A metadata service that gives the spot notice once told to."""
+
+    def __init__(self, at: str | None = None) -> None:
+        super().__init__("http://localhost:9")
+        self.at = at
+
+    def spot_interruption(self) -> str | None:
+        return self.at
+
+
+class Scene:
+    """A supervisor whose worker is a script, and what it left on S3."""
+
+    def __init__(self, s3: Any, weights: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.s3, self.folder, self.monkeypatch = s3, folder, monkeypatch
+        self.manifest = stage(s3, weights, monthly_frame(), {"heartbeat_timeout_seconds": 6})
+        self.notice: str | None = None
+        self.supervisor: Supervisor | None = None
+
+    def run(self, script: str, started_at: str | None = None, **request: Any) -> dict[str, Any]:
+        self.manifest["request"].update(request)
+        self.s3.put_object(Bucket=BUCKET, Key=f"{PREFIX}manifest.json", Body=dump("manifest", self.manifest))
+        command = [sys.executable, "-c", PREAMBLE + script]
+        self.monkeypatch.setattr("instance.supervisor.worker_command", lambda *_: command)
+        folders = Folders(work=self.folder / "opt", logs=self.folder / "log" / "chronos")
+        folders.state.mkdir(parents=True)
+        folders.logs.mkdir(parents=True)
+        (folders.state / "timeline").write_text("2026-11-23T18:00:00.000Z bootstrap\n")
+        (folders.logs / "bootstrap.log").write_text("booted")
+
+        def put(key: str, body: bytes) -> None:
+            self.s3.put_object(Bucket=BUCKET, Key=key, Body=body)
+
+        report = StateReport(IDENTITY, put, folders.state, started_at or utc_now())
+        self.supervisor = Supervisor(
+            identity=IDENTITY,
+            folders=folders,
+            client=self.s3,
+            state=report,
+            metadata=Notice(self.notice),
+            environment=dict(os.environ),
+        )
+        assert self.supervisor.run()
+        return parse("system_state", self.read("system-state.json"))
+
+    def read(self, name: str) -> bytes:
+        body: bytes = self.s3.get_object(Bucket=BUCKET, Key=PREFIX + name)["Body"].read()
+        return body
+
+    def training(self) -> dict[str, Any]:
+        return parse("training", self.read("training.json"))
+
+
+@pytest.fixture
+def scene(s3: Any, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    return Scene(s3, tiny_weights, tmp_path, monkeypatch)
+
+
+def test_a_worker_that_did_everything_completes_the_run(scene: Scene) -> None:
+    state = scene.run(
+        f"print('a line for the log')\n"
+        f"for name in ('preflight', 'data_sync', 'training'): phase(name); finished(name)\n"
+        f"phase('results_sync'); tell(event='artifacts', artifacts=[{ARTIFACT!r}]); finished('results_sync')\n"
+    )
+    assert (state["status"], state["phase"], state["error"]) == ("completed", "done", None)
+    training = scene.training()
+    assert training["artifacts"] == [ARTIFACT]
+    assert list(training["phases"]) == ["boot", "preflight", "data_sync", "training", "results_sync"]
+    assert training["phases"]["training"]["seen"] == 1
+    assert training["phases"]["boot"]["timeline"] == {"bootstrap": "2026-11-23T18:00:00.000Z"}
+    assert b"a line for the log" in scene.read("logs/attempt-2/training.log")
+    assert scene.read("logs/attempt-2/bootstrap.log") == b"booted"
+
+
+def test_the_terminal_state_is_written_after_everything_else(scene: Scene) -> None:
+    written: list[str] = []
+    real = scene.s3.put_object
+    scene.monkeypatch.setattr(scene.s3, "put_object", lambda **asked: (written.append(asked["Key"]), real(**asked))[1])
+    scene.run("phase('training'); tell(event='failed', code='DatasetInvalid', message='row 7'); sys.exit(1)")
+    assert written[-1] == f"{PREFIX}system-state.json"
+    assert {f"{PREFIX}training.json", f"{PREFIX}logs/attempt-2/training.log"} <= set(written)
+
+
+def test_the_workers_own_reason_is_passed_on(scene: Scene) -> None:
+    state = scene.run("phase('training'); tell(event='failed', code='DatasetInvalid', message='row 7'); sys.exit(1)")
+    assert state["status"] == "failed"
+    assert state["error"] == {"code": "DatasetInvalid", "message": "row 7"}
+    assert scene.training()["phases"]["training"]["status"] == "fail"
+
+
+def test_a_killed_worker_fails_training_and_memory_is_suspected(scene: Scene) -> None:
+    state = scene.run("phase('training'); os.kill(os.getpid(), signal.SIGKILL)")
+    assert state["error"]["code"] == "TrainingFailed"
+    assert "signal 9), possibly out of memory" in state["error"]["message"]
+
+
+def test_a_worker_that_just_ends_fails_with_its_last_words(scene: Scene) -> None:
+    state = scene.run("phase('data_sync'); sys.exit('no idea why')")
+    assert state["error"]["code"] == "TrainingFailed"
+    assert "ended in data_sync with exit code 1" in state["error"]["message"]
+    assert "no idea why" in state["error"]["message"]
+
+
+def test_success_without_artifacts_is_no_success(scene: Scene) -> None:
+    assert scene.run("phase('results_sync'); finished('results_sync')")["status"] == "failed"
+
+
+def test_nonsense_from_the_worker_is_ignored(scene: Scene) -> None:
+    state = scene.run(
+        'pipe.write(\'not json\\n[1]\\n{"event": "progress", "progress": 7, "message": 1}\\n\')\n'
+        "tell(event='progress', progress={'step': -5, 'total': 'x', 'unit': 'u' * 99}, message='m')\n"
+        "phase('training'); tell(event='failed', code='no such code', message='m'); sys.exit(1)\n"
+    )
+    assert state["error"] == {"code": "TrainingFailed", "message": "m"}
+
+
+def test_a_hung_worker_lives_on_in_heartbeats_without_progress(scene: Scene) -> None:
+    states: list[dict[str, Any]] = []
+    real = scene.s3.put_object
+
+    def spy(**asked: Any) -> Any:
+        if asked["Key"].endswith("system-state.json"):
+            states.append(parse("system_state", asked["Body"]))
+        return real(**asked)
+
+    scene.monkeypatch.setattr(scene.s3, "put_object", spy)
+    scene.run("phase('training'); time.sleep(60)", phase_timeout_seconds=3)
+    running = [state for state in states if state["phase"] == "training" and state["status"] == "running"]
+    assert len(running) >= 3
+    assert {str(state["progress"]) for state in running} == {"None"}
+    assert states[-1]["error"]["code"] == "PhaseTimedOut"
+
+
+def test_the_deadline_ends_the_run_and_everything_the_worker_started(scene: Scene) -> None:
+    scene.manifest["deadline_at"] = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
+    scene.monkeypatch.setattr("instance.supervisor.STOP_GRACE_SECONDS", 0.5)
+    child = scene.folder / "child"
+    state = scene.run(
+        "import subprocess\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"open({str(child)!r}, 'w').write(str(subprocess.Popen(['sleep', '60']).pid))\n"
+        "phase('training'); time.sleep(60)\n"
+    )
+    assert state["error"]["code"] == "RunTimedOut"
+    assert not alive(int(child.read_text()))
+
+
+def test_the_cost_cap_ends_the_run(scene: Scene) -> None:
+    an_hour_ago = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    state = scene.run("phase('training'); time.sleep(60)", started_at=an_hour_ago, max_cost_usd=0.5)
+    assert state["error"]["code"] == "CostCapReached"
+    assert state["status"] == "failed"
+
+
+def test_a_spot_notice_interrupts_the_run(scene: Scene) -> None:
+    scene.notice = "2026-11-23T18:02:00Z"
+    state = scene.run("phase('training'); time.sleep(60)")
+    assert (state["status"], state["error"]["code"]) == ("interrupted", "SpotInterrupted")
+    assert "2026-11-23T18:02:00Z" in state["error"]["message"]
+
+
+def test_sigterm_reaches_the_worker_before_the_kill(scene: Scene) -> None:
+    flag = scene.folder / "flag"
+    state = scene.run(
+        "def stop(*_):\n"
+        f"    open({str(flag)!r}, 'w').write('checkpointed')\n"
+        "    finished('training', 'interrupted'); sys.exit(2)\n"
+        "signal.signal(signal.SIGTERM, stop); phase('training'); time.sleep(60)\n",
+        phase_timeout_seconds=1,
+    )
+    assert state["error"]["code"] == "PhaseTimedOut"
+    assert flag.read_text() == "checkpointed"
+    assert scene.training()["phases"]["training"]["status"] == "interrupted"
+
+
+def test_a_missing_manifest_is_a_failed_boot(scene: Scene) -> None:
+    real = scene.s3.get_object
+    scene.monkeypatch.setattr(scene.s3, "get_object", lambda **asked: real(**{**asked, "Key": "nothing"}))
+    folders = Folders(work=scene.folder / "opt", logs=scene.folder / "log")
+    folders.state.mkdir(parents=True)
+    states: list[bytes] = []
+    report = StateReport(IDENTITY, lambda _, body: states.append(body), folders.state, utc_now())
+    assert Supervisor(IDENTITY, folders, scene.s3, report, Notice(), {}).run()
+    assert parse("system_state", states[-1])["error"]["code"] == "BootFailed"
+
+
+def test_the_entry_leaves_an_end_it_cannot_deliver_to_the_bootstrap(tmp_path: Path) -> None:
+    script = (
+        "import os, sys, boto3, botocore.config, instance.main as entry, instance.state_report as report\n"
+        "once = botocore.config.Config(retries={'total_max_attempts': 1})\n"
+        "entry.s3_client = lambda **_: boto3.client('s3', config=once)\n"
+        "report.RETRY_SECONDS = report.LAST_PAUSE_SECONDS = 0.01\n"
+        "sys.exit(entry.main(sys.argv[1:], os.environ))\n"
+    )
+    arguments = [f"--bucket={BUCKET}", f"--prefix={PREFIX}", f"--run-id={RUN_ID}", "--attempt=1", "--market=spot"]
+    arguments += [f"--instance-id={INSTANCE_ID}", "--instance-type=g4dn.2xlarge"]
+    arguments += [f"--work-dir={tmp_path}", f"--log-dir={tmp_path}"]
+    nowhere = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_DEFAULT_REGION": "us-east-1"}
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, env={**os.environ, **nowhere, **keys}, check=False, timeout=60)
+    assert done.returncode == 1
+    assert parse("system_state", (tmp_path / "state" / "terminal.json").read_bytes())["error"]["code"] == "BootFailed"
+
+
+def test_a_wrong_command_line_ends_with_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--bucket", "b"], {})
+    assert "required" in capsys.readouterr().err
+
+
+def alive(pid: int) -> bool:
+    for _ in range(50):
+        status = Path(f"/proc/{pid}/status")
+        if not status.exists() or "State:\tZ" in status.read_text():
+            return False
+        time.sleep(0.02)
+    return True

@@ -1,0 +1,85 @@
+"""The cleanup planner and the receipt. Runs under pytest, offline."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.documents import check
+from lambdas.core.inventory import KINDS, Inventory, Resource, plan, receipt, unseen_launches
+from lambdas.core.records import Attempt
+
+NOW = 1795456800 + 600
+INSTANCE = Attempt(1, "i-0123456789abcdef0", "g4dn.2xlarge", "on_demand", "us-east-1a", NOW - 20)
+
+resources = st.builds(
+    Resource, st.sampled_from(KINDS), st.text("abc", min_size=1, max_size=3),
+    st.sampled_from(["running", "shutting-down", "available", "in-use"]), st.booleans(),
+)  # fmt: skip
+inventories = st.builds(
+    Inventory, st.lists(resources, max_size=8).map(tuple), st.lists(st.text(max_size=3), max_size=2).map(tuple)
+)
+
+
+@given(inventories)
+def test_the_schedule_is_never_deleted_while_anything_else_is_left(inventory):
+    planned = plan(inventory)
+
+    if any(r.kind == "schedules" for r in planned):
+        assert {r.kind for r in inventory.resources} == {"schedules"}
+        assert not inventory.unseen
+
+
+@given(inventories)
+def test_only_what_was_found_is_deleted(inventory):
+    assert set(plan(inventory)) <= set(inventory.resources)
+
+
+@given(inventories)
+def test_volumes_and_interfaces_wait_until_no_instance_is_left(inventory):
+    kinds = {r.kind for r in plan(inventory)}
+
+    assert "instances" not in kinds or kinds == {"instances"}
+    assert all(r.deletable for r in plan(inventory) if r.kind not in ("instances", "schedules"))
+
+
+@given(inventories)
+def test_deleting_what_is_planned_ends_with_nothing_that_can_be_deleted(inventory):
+    left = set(inventory.resources)
+    for _ in range(4):
+        left -= set(plan(Inventory(tuple(left))))
+        left -= {r for r in left if r.kind == "instances" and r.state == "shutting-down"}
+
+    # What stays belongs to its owner, and with it stays the dead-man schedule.
+    assert not any(r.deletable for r in left if r.kind != "schedules")
+    assert not any(r.kind == "schedules" for r in left) or len(left) > 1
+
+
+@given(inventories)
+def test_the_receipt_says_gone_only_when_nothing_is_left(inventory):
+    document = check("cleanup_status", receipt("20261123-180000", "state_machine", "2026-11-23T18:30:00Z", inventory, []))
+
+    assert set(document["inventory"]) == set(KINDS)
+    assert document["everything_gone"] == all(kind["state"] == "gone" for kind in document["inventory"].values())
+    assert document["everything_gone"] == (not inventory.resources and not inventory.unseen)
+
+
+@pytest.mark.parametrize(
+    ("facts", "seen", "expected"),
+    [
+        ({"launch_started_at": NOW - 10, "launch_ended_at": 0}, set(), ["a launch of attempt 1 in flight"]),
+        ({"launch_started_at": NOW - 150, "launch_ended_at": 0}, set(), []),
+        ({"attempts": (INSTANCE,)}, set(), ["i-0123456789abcdef0 (not visible yet)"]),
+        ({"attempts": (INSTANCE,)}, {"i-0123456789abcdef0"}, []),
+        ({}, set(), []),
+    ],
+    ids=["in flight", "the function is long over", "too new to be seen", "seen", "nothing launched"],
+)
+def test_a_launch_that_may_still_give_an_instance_counts_as_left(make_record, facts, seen, expected):
+    assert list(unseen_launches(make_record(**facts), seen, NOW)) == expected
+
+
+def test_an_old_or_ended_instance_that_is_not_seen_is_gone(make_record):
+    old = Attempt(1, "i-1", "g4dn.2xlarge", "spot", "a", NOW - 301)
+    ended = Attempt(2, "i-2", "g4dn.2xlarge", "spot", "a", NOW - 5, ended_at=NOW)
+
+    assert unseen_launches(make_record(attempts=(old, ended)), set(), NOW) == ()

@@ -1,0 +1,99 @@
+"""Records of runs and what is derived from them: items, costs, the registry's read model. Offline."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.prices import run_cost
+from lambdas.core.costs import actual_cost, committed_usd
+from lambdas.core.records import Attempt, from_item
+from lambdas.core.registry import best_metrics, read_model
+
+NOW = 1795456800 + 600
+ATTEMPT = Attempt(1, "i-1", "g4dn.2xlarge", "spot", "us-east-1a", launched_at=NOW - 600, ended_at=NOW - 300)
+
+
+@given(
+    st.floats(0, 1000).map(lambda value: round(value, 6)),
+    st.lists(st.builds(Attempt, st.integers(1, 5), st.text(), st.text(), st.text(), st.text(), st.integers(0, 9))),
+    st.text(max_size=30),
+    st.dictionaries(st.text(max_size=5), st.dictionaries(st.text(max_size=5), st.none() | st.floats(0, 9)), max_size=3),
+)
+def test_a_record_survives_the_table(make_record, cost, attempts, cause, metrics):
+    record = make_record(cost_usd=cost, attempts=tuple(attempts), cause=cause, metrics=metrics, rungs=("a", "b"))
+    item = {name: Decimal(value) if isinstance(value, int) else value for name, value in record.to_item().items()}
+
+    assert from_item({**item, "attribute_of_a_later_version": "x"}) == record
+
+
+def test_a_record_s_item_has_its_keys_and_no_float(make_record):
+    item = make_record(cost_usd=0.1).to_item()
+
+    assert (item["id"], item["kind"], item["run_id"]) == ("20261123-180000", "run", "20261123-180000")
+    assert not any(isinstance(value, float) for value in item.values())
+
+
+def test_the_task_token_is_not_in_the_record_s_text(make_record):
+    assert "secret-token" not in repr(make_record(task_token="secret-token"))
+
+
+def test_the_execution_s_name_is_the_last_part_of_its_arn(make_record):
+    assert make_record().execution_name == "run-1"
+
+
+def test_the_actual_cost_is_that_of_all_attempts_and_the_transitions(make_record):
+    living = replace(ATTEMPT, attempt=2, market="on_demand", launched_at=NOW - 120, ended_at=0)
+
+    total = actual_cost(make_record(attempts=(ATTEMPT, living)), NOW).total_usd
+
+    assert total == pytest.approx(
+        run_cost("g4dn.2xlarge", "spot", 300, 10, 0).total_usd
+        + run_cost("g4dn.2xlarge", "on_demand", 120, 4, 0).total_usd
+        + 15 * 0.000025
+    )
+
+
+def test_the_month_counts_what_ended_runs_cost_and_what_others_may_cost(make_record):
+    ended, running = make_record(ended_at=NOW, cost_usd=0.2), make_record()
+
+    assert committed_usd([ended, running]) == pytest.approx(0.2 + 1.5)
+
+
+def test_the_registry_lists_the_newest_run_first_and_counts_only_ended_ones(make_record):
+    records = [
+        make_record(run_id="20261123-180000", status="completed", ended_at=NOW, metrics={"AutoETS": {"mae": 2.0, "sharpe_ratio": 0.4}}),
+        make_record(run_id="20261123-190000", status="failed", reason_code="NoProgress", ended_at=NOW),
+        make_record(run_id="20261123-200000"),
+    ]  # fmt: skip
+
+    model = read_model(records, "bucket", NOW)
+
+    assert [run["run_id"] for run in model["runs"]] == ["20261123-200000", "20261123-190000", "20261123-180000"]
+    assert model["system_stats"] == {
+        "total_runs": 3, "successful_runs": 1, "failed_runs": 1, "last_updated": "2026-11-23T18:10:00Z",
+    }  # fmt: skip
+    assert model["runs"][2]["performance"] == {"mae": 2.0, "sharpe_ratio": 0.4}
+    assert model["runs"][2]["model_path"] == "s3://bucket/phase1/2026/11/23-180000/models/"
+    assert model["runs"][1]["reason_code"] == "NoProgress"
+    assert model["runs"][0]["end_time"] is None
+
+
+@pytest.mark.parametrize(
+    ("metrics", "best"),
+    [
+        ({}, None),
+        ({"A": {"mase": 0.9, "mae": 1.0}, "B": {"mase": 0.8, "mae": 2.0}}, 0.8),
+        ({"A": {"mase": None, "mae": 1.0}, "B": {"mase": 0.8, "mae": 2.0}}, 0.8),
+    ],
+)
+def test_the_best_model_is_the_one_with_the_lowest_mase(make_record, metrics, best):
+    assert best_metrics(make_record(metrics=metrics)).get("mase") == best
+
+
+def test_without_mase_the_lowest_mae_is_best(make_record):
+    metrics = {"A": {"mase": None, "mae": 2.0}, "B": {"mase": None, "mae": 1.0}, "C": {"mae": None}}
+
+    assert best_metrics(make_record(metrics=metrics)) == {"mase": None, "mae": 1.0}

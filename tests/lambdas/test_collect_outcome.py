@@ -1,0 +1,154 @@
+"""State CollectOutcome: completed only with every artifact in place; else a reason and what follows. Runs on moto."""
+
+import hashlib
+import json
+
+import pytest
+
+from lambdas import collect_outcome
+
+PATHS = [
+    "model_metadata.json",
+    *(f"{folder}/{model}.parquet" for model in ("ChronosZeroShot", "AutoETS") for folder in ("forecasts", "backtest")),
+]
+
+
+@pytest.fixture
+def collect(world, event):
+    """Return a function that runs the handler with one of the sample payloads."""
+    return lambda name="state_collect_outcome_after_success": collect_outcome.handler(event(name), world.context)
+
+
+@pytest.fixture
+def training(world):
+    """Give a run whose instance trains."""
+    return world.launch(world.register(), stage="training", task_token="token", booted_at=world.clock.now, seq=3)
+
+
+def finish(world, record, paths=PATHS, **changes):
+    """Upload artifacts, training.json and the last report, as an instance that has completed does."""
+    listed = []
+    for path in paths:
+        content = f"content of {path}".encode()
+        world.put(record.prefix + path, content)
+        listed.append({"path": path, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()})
+    training = {
+        "schema_version": 1, "run_id": record.run_id, "attempt": record.attempt, "instance_id": record.instance_id,
+        "status": "completed", "phases": {}, "total_duration_seconds": 9, "artifacts": listed, **changes,
+    }  # fmt: skip
+    world.put(record.prefix + "training.json", json.dumps(training))
+    world.report(record, 9, "completed")
+
+
+def test_a_run_with_every_artifact_in_place_completed(world, collect, training):
+    finish(world, training)
+
+    assert collect() == {
+        "status": "completed", "reason_code": None, "cause": None, "next": "cleanup", "next_attempt": None,
+    }  # fmt: skip
+
+
+def test_a_run_that_finished_while_the_wait_timed_out_completed(world, collect, training):
+    finish(world, training)
+
+    assert collect("state_collect_outcome_after_timeout")["status"] == "completed"
+
+
+def _remove(world, record):
+    from lambdas.adapters.clients import client
+
+    client("s3").delete_object(Bucket="training-bucket", Key=record.prefix + PATHS[1])
+
+
+def _alter(world, record):
+    world.put(record.prefix + PATHS[1], f"Content of {PATHS[1]}")
+
+
+def _cut(world, record):
+    world.put(record.prefix + PATHS[1], "")
+
+
+@pytest.mark.parametrize("harm", [_remove, _alter, _cut], ids=["missing", "other content", "cut"])
+def test_an_artifact_that_is_not_as_claimed_makes_the_run_fail(world, collect, training, harm):
+    finish(world, training)
+    harm(world, training)
+
+    result = collect()
+
+    assert (result["status"], result["reason_code"], result["next"]) == ("failed", "ArtifactsInvalid", "cleanup")
+    assert PATHS[1] in result["cause"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"status": "failed"}, "found failed 1"), ({"attempt": 2}, "found completed 2"), ({"artifacts": "none"}, "found none")],
+)  # fmt: skip
+def test_a_training_json_of_another_attempt_or_kind_makes_the_run_fail(world, collect, training, changes, message):
+    finish(world, training, **changes)
+
+    result = collect()
+
+    assert result["reason_code"] == "ArtifactsInvalid"
+    assert message in result["cause"]
+
+
+def test_a_run_that_lists_less_than_it_was_asked_for_fails(world, collect, training):
+    finish(world, training, paths=PATHS[:-1])
+
+    assert f"{PATHS[-1]}: expected in training.json, found no entry" in collect()["cause"]
+
+
+def test_many_wrong_artifacts_are_counted_not_listed(world, collect, training):
+    finish(world, training, paths=["models/extra.json"])
+    world.put(training.prefix + "models/extra.json", "changed")
+
+    assert "; 6 in all." in collect()["cause"]
+
+
+def test_completed_without_training_json_is_no_success(world, collect, training):
+    world.report(training, 9, "completed")
+
+    assert collect()["reason_code"] == "ArtifactsInvalid"
+
+
+def test_a_silent_instance_is_tried_again_until_the_attempts_are_used_up(world, collect, training):
+    world.cloud.runs.note(training, {"heartbeat_at": world.clock.now - 200})
+
+    first = collect("state_collect_outcome_after_timeout")
+    world.cloud.runs.note(training, {"attempt": 2})
+    last = collect("state_collect_outcome_after_timeout")
+
+    assert (first["reason_code"], first["next"], first["next_attempt"]) == ("HeartbeatLost", "retry", 2)
+    assert (last["reason_code"], last["next"], last["next_attempt"]) == ("HeartbeatLost", "cleanup", None)
+
+
+def test_the_newest_report_explains_a_timeout_even_when_its_event_never_came(world, collect, training):
+    world.report(training, 9, "failed", error={"code": "PreflightFailed", "message": "no GPU"})
+
+    result = collect("state_collect_outcome_after_timeout")
+
+    assert (result["reason_code"], result["next"]) == ("PreflightFailed", "cleanup")
+    assert "no GPU" in result["cause"]
+
+
+def test_a_request_that_was_refused_keeps_its_reason_without_any_record(collect):
+    result = collect("state_collect_outcome_after_refusal")
+
+    assert (result["status"], result["reason_code"], result["next"]) == ("failed", "RequestInvalid", "cleanup")
+    assert "did you mean models?" in result["cause"]
+
+
+def test_the_console_of_a_failed_attempt_is_kept(world, collect, training, monkeypatch):
+    monkeypatch.setattr(type(world.cloud.compute), "console", lambda self, instance_id: f"console of {instance_id}".encode())
+
+    collect("state_collect_outcome_after_timeout")
+
+    kept = world.cloud.objects.head(f"{training.prefix}logs/attempt-1/console.log", 1000)
+    assert kept == f"console of {training.instance_id}".encode()
+
+
+def test_a_console_that_cannot_be_read_does_not_change_the_outcome(world, collect, training):
+    world.ec2.terminate_instances(InstanceIds=[training.instance_id])
+    world.cloud.runs.note(training, {"instance_id": "i-0fedcba9876543210"})
+
+    assert collect("state_collect_outcome_after_timeout")["reason_code"] == "HeartbeatLost"

@@ -1,0 +1,89 @@
+"""The custom resource of the stack: no instance is left when it lets the deletion go on. Runs on moto."""
+
+import json
+
+import pytest
+
+from lambdas import drain_stack
+
+
+@pytest.fixture
+def drain(world, event, monkeypatch):
+    """Return a function that runs the handler and gives what CloudFormation heard."""
+    monkeypatch.setattr(drain_stack, "POLL_SECONDS", 0.0)
+    heard = []
+
+    class Answer:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_error):
+            return None
+
+    def urlopen(request, timeout):
+        heard.append((request.method, request.full_url, dict(request.header_items()), json.loads(request.data)))
+        return Answer()
+
+    monkeypatch.setattr(drain_stack.urllib.request, "urlopen", urlopen)
+
+    def call(name, **changes):
+        drain_stack.handler({**event(name), **changes}, world.context)
+        ((method, url, headers, document),) = heard
+        assert (method, url) == ("PUT", event(name)["ResponseURL"])
+        # The address is signed for an empty content type.
+        assert headers["Content-type"] == ""
+        return document
+
+    return call
+
+
+def test_creating_the_stack_touches_nothing_and_is_answered(world, drain, event):
+    record = world.launch(world.register())
+
+    answer = drain("cloudformation_create")
+
+    asked = event("cloudformation_create")
+    assert answer["Status"] == "SUCCESS"
+    assert {key: answer[key] for key in ("StackId", "RequestId", "LogicalResourceId")} == {
+        key: asked[key] for key in ("StackId", "RequestId", "LogicalResourceId")
+    }
+    assert answer["PhysicalResourceId"] == "drain"
+    assert world.instance_state(record.instance_id) == "running"
+
+
+def test_deleting_the_stack_stops_every_execution_and_ends_every_instance(world, drain):
+    record = world.launch(world.register())
+    world.states.running = ["arn:one", "arn:two"]
+
+    answer = drain("cloudformation_delete")
+
+    assert answer["Status"] == "SUCCESS"
+    assert world.instance_state(record.instance_id) == "terminated"
+    stopped = [given["executionArn"] for operation, given in world.states.calls if operation == "stop_execution"]
+    assert stopped == ["arn:one", "arn:two"]
+
+
+def test_a_stack_that_cannot_be_emptied_is_not_deleted_and_says_what_is_left(world, drain, monkeypatch):
+    record = world.launch(world.register())
+    monkeypatch.setattr(type(world.cloud.compute), "delete", lambda self, resource: "refused: UnauthorizedOperation")
+    monkeypatch.setattr(drain_stack, "PATIENCE_SECONDS", -1)
+
+    answer = drain("cloudformation_delete")
+
+    assert answer["Status"] == "FAILED"
+    assert record.instance_id in answer["Reason"]
+
+
+def test_an_error_is_answered_too_so_that_nobody_waits_an_hour(world, drain):
+    world.states.running = ["arn:one"]
+    world.states.refuse = "AccessDeniedException"
+
+    answer = drain("cloudformation_delete")
+
+    assert answer["Status"] == "FAILED"
+    assert "AccessDeniedException" in answer["Reason"]
+
+
+def test_only_http_addresses_are_called(drain):
+    with pytest.raises(ValueError, match="expected an HTTP address"):
+        drain("cloudformation_create", ResponseURL="file:///etc/passwd")

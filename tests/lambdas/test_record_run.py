@@ -1,0 +1,113 @@
+"""State RecordRun: the verdict once, the cost, the registry. Runs on moto."""
+
+import json
+
+import pytest
+
+from contracts.prices import run_cost
+from lambdas import record_run
+from lambdas.flows.recording import ended_attempts
+
+METADATA = {
+    "schema_version": 1, "run_id": "20261123-180000", "created_at": "2026-11-23T18:20:00Z", "request": {},
+    "data": {
+        "dataset": "stocks", "sha256": "0", "series": 1, "rows": 30, "freq": "D", "season_length": 7,
+        "prediction_length": 7, "n_windows": 3, "first_ds": "2026-01-01", "last_ds": "2026-01-30",
+    },
+    "environment": {"sha256": "0", "packages": {}, "python": "3.11", "device": "cpu", "dtype": "float32"},
+    "models": {
+        name: {"metrics": metrics, "seconds": 1, "backtest_path": "b", "forecast_path": "f"}
+        for name, metrics in {"AutoETS": {"mae": 2.0, "mase": 0.9}, "ChronosZeroShot": {"mae": 1.0, "mase": 0.8}}.items()
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def record(world, event):
+    """Return a function that runs the handler; arguments change the verdict."""
+
+    def call(**verdict):
+        payload = event("state_record_run")
+        payload["state"]["cleanup"]["verdict"].update(verdict)
+        return record_run.handler(payload, world.context)
+
+    return call
+
+
+@pytest.fixture
+def run(world):
+    """Give a run whose instance ran for ten minutes and is gone."""
+    started = world.launch(world.register(), seq=9, state="completed")
+    world.clock.now += 600
+    return world.cloud.runs.note(started, ended_attempts(started, world.clock.now))
+
+
+def test_verdict_cost_and_metrics_are_recorded(world, record, run):
+    world.put(f"{run.prefix}model_metadata.json", json.dumps(METADATA))
+
+    answer = record()
+
+    expected = run_cost("g4dn.2xlarge", "on_demand", 600, 20).total_usd
+    assert answer == {"recorded": True, "cost_usd": round(expected, 4)}
+    stored = world.load()
+    assert (stored.status, stored.ended_at) == ("completed", world.clock.now)
+    assert stored.cost_usd == pytest.approx(expected, abs=1e-6)
+    assert stored.metrics["ChronosZeroShot"] == {"mae": 1.0, "mase": 0.8}
+
+
+def test_the_registry_shows_the_run_with_its_best_model(world, record, run):
+    world.put(f"{run.prefix}model_metadata.json", json.dumps(METADATA))
+
+    record()
+
+    registry = world.document("control_registry.json")
+    assert registry["system_stats"]["successful_runs"] == 1
+    (entry,) = registry["runs"]
+    assert entry["performance"]["mae"] == 1.0
+    assert entry["end_time"] == "2026-11-23T18:11:00Z"
+    assert entry["model_path"] == "s3://training-bucket/phase1/2026/11/23-180000/models/"
+
+
+def test_the_registry_keeps_other_runs_below_the_new_one(world, record, run):
+    from dataclasses import replace
+
+    earlier = replace(world.load(), run_id="20261122-180000", execution_arn="arn:earlier", status="failed", ended_at=5)
+    assert world.cloud.runs.register(earlier)
+
+    record()
+
+    assert [entry["run_id"] for entry in world.document("control_registry.json")["runs"]] == [
+        "20261123-180000", "20261122-180000",
+    ]  # fmt: skip
+
+
+def test_the_first_verdict_stands(world, record, run):
+    record(status="failed", reason_code="NoProgress", cause="Stood still.")
+    world.clock.now += 60
+    record()
+
+    stored = world.load()
+    assert (stored.status, stored.reason_code, stored.cause) == ("failed", "NoProgress", "Stood still.")
+    assert world.document("control_registry.json")["runs"][0]["status"] == "failed"
+
+
+def test_a_run_without_metadata_is_recorded_without_metrics(world, record, run):
+    record(status="failed", reason_code="BootTimedOut", cause="Waited.")
+
+    assert world.load().metrics == {}
+    assert world.document("control_registry.json")["runs"][0]["performance"] == {"mae": None, "sharpe_ratio": None}
+
+
+def test_a_refused_request_has_no_run_to_record(world, record):
+    assert record(status="failed", reason_code="RequestInvalid", cause="why") == {"recorded": False, "cost_usd": 0.0}
+    assert world.keys() == []
+
+
+def test_outcome_and_cost_are_sent_as_metrics(record, run, capsys):
+    record()
+
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "CloudWatchMetrics" in line]
+    sent = json.loads(line)
+    assert sent["RunsCompleted"] == [1.0]
+    assert sent["RunSeconds"] == [660.0]
+    assert sent["RunCostUsd"][0] == pytest.approx(0.13, abs=0.01)
