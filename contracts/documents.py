@@ -12,6 +12,7 @@ Document = dict[str, Any]
 
 SCHEMA_FOLDER = Path(__file__).parent
 MAX_STATE_BYTES = 64 * 1024
+MAX_EXACT_INTEGER = 2**53
 
 
 class DocumentInvalid(ValueError):
@@ -59,9 +60,15 @@ def check(name: str, document: Any) -> Document:
 
 def _checked(name: str, document: Any) -> Document:
     try:
-        return cast(Document, _validator(name)(json.loads(json.dumps(document))))
+        return cast(Document, _validator(name)(json.loads(json.dumps(document), parse_float=_number)))
     except fastjsonschema.JsonSchemaValueException as error:
         _explain(name, error)
+
+
+def _number(text: str) -> float | int:
+    """Return 3.0 as 3: to JSON Schema both are integers, to range() and to Step Functions only one is."""
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) < MAX_EXACT_INTEGER else value
 
 
 def parse(name: str, text: bytes | str) -> Document:

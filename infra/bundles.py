@@ -1,11 +1,12 @@
 """Lay out what is uploaded: the Lambda bundle and the instance's code. Runs at synthesis, without Docker or network."""
 
+import atexit
 import shutil
+import tempfile
 from importlib.metadata import distribution
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-BUILD = ROOT / "build"
 
 # All pure Python; boto3 comes with the Lambda runtime.
 _DISTRIBUTIONS = ("aws-lambda-powertools", "jmespath", "typing_extensions", "fastjsonschema")
@@ -17,7 +18,7 @@ _SOURCES = (".py", ".json", ".sh", ".txt", ".lock")
 
 def lambda_bundle() -> Path:
     """Return the folder of the one bundle that all functions share."""
-    folder = _fresh("lambda")
+    folder = _fresh()
     for package in ("lambdas", "contracts"):
         _copy(ROOT / package, folder / package)
     for name in _DISTRIBUTIONS:
@@ -27,16 +28,16 @@ def lambda_bundle() -> Path:
 
 def instance_bundle() -> Path:
     """Return the folder of the code that an instance fetches."""
-    folder = _fresh("instance")
+    folder = _fresh()
     for package in ("instance", "contracts"):
         _copy(ROOT / package, folder / package)
     return folder
 
 
-def _fresh(name: str) -> Path:
-    folder = BUILD / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+def _fresh() -> Path:
+    """Return an empty folder of this synthesis alone: two may run at once, and the CDK copies what it stages."""
+    folder = Path(tempfile.mkdtemp(prefix="chronos-bundle-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 

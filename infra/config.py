@@ -58,7 +58,9 @@ def _value(name: str, kind: Any, given: Mapping[str, Any]) -> Any:
     # `cdk -c name=value` passes text whatever the option's type.
     if kind is not str:
         try:
-            value = kind(value) if not isinstance(value, bool) else None
+            read = kind(value)
+            # int(4.5) is 4: what a person wrote must not be changed without a word.
+            value = None if isinstance(value, bool) or (isinstance(value, float) and read != value) else read
         except (TypeError, ValueError):
             value = None
     low, high = _RANGES.get(name, (0, 0))

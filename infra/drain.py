@@ -3,6 +3,7 @@
 import aws_cdk as cdk
 from constructs import Construct, IDependable
 
+from contracts import layout
 from infra.workflow import Workflow
 
 
@@ -16,8 +17,16 @@ class Drain(Construct):
             "DrainStack",
             "drain_stack",
             cdk.Duration.minutes(15),
-            {**workflow.environment, "STATE_MACHINE_ARN": allow.state_machine_arn},
-            [allow.describe(), allow.delete(), allow.stop(), allow.list_executions()],
+            {**workflow.cleanup_environment, "STATE_MACHINE_ARN": allow.state_machine_arn},
+            [
+                *workflow.clean_up(),
+                allow.stop(),
+                allow.list_executions(),
+                allow.list_records(),
+                allow.read_objects(layout.RUNS),
+                allow.know_absence(),
+                allow.write_objects(layout.REGISTRY),
+            ],
         )
         drain = cdk.CustomResource(
             self,

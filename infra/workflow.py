@@ -49,6 +49,7 @@ class Workflow(Construct):
             self, "SchedulerRole", assumed_by=iam.ServicePrincipal("scheduler.amazonaws.com")
         )
         sweep = self._add_sweep()
+        self.cleanup_environment = {**self.environment, **self._schedule_environment(sweep.function_arn)}
         sweep.grant_invoke(self.scheduler_role)
         self._add_states(config, network, compute, sweep)
         self.state_machine = self._state_machine(config)
@@ -60,7 +61,8 @@ class Workflow(Construct):
             "SWEEP_FUNCTION_ARN": sweep_arn,
         }
 
-    def _clean_up(self) -> list[iam.PolicyStatement]:
+    def clean_up(self) -> list[iam.PolicyStatement]:
+        """Return what any function that cleans up a run may do."""
         allow = self.permissions
         return [
             allow.records(),
@@ -78,7 +80,7 @@ class Workflow(Construct):
             service="lambda", resource="function", resource_name=name, arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME
         )
         policy = [
-            *self._clean_up(),
+            *self.clean_up(),
             allow.console(),
             allow.stop(),
             allow.list_records(),
@@ -128,7 +130,7 @@ class Workflow(Construct):
             {},
             [*reports, allow.console(), allow.find_instances(), allow.write_objects(f"{layout.RUNS}*/logs/*")],
         )
-        self._state("Cleanup", 100, schedules, self._clean_up())
+        self._state("Cleanup", 100, schedules, self.clean_up())
         self._state("RecordRun", 60, {}, [*reports, allow.list_records(), allow.write_objects(layout.REGISTRY)])
 
     def _state(self, name: str, seconds: int, environment: dict[str, str], policy: list[iam.PolicyStatement]) -> None:

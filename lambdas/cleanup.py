@@ -4,11 +4,10 @@ from typing import Any
 
 from contracts.reasons import explain
 from lambdas.adapters.cloud import Cloud, cloud
-from lambdas.adapters.runs_table import Superseded
 from lambdas.adapters.telemetry import about, logger
 from lambdas.core.records import RunRecord
 from lambdas.flows.cleaning import REARM_SECONDS, clean
-from lambdas.flows.recording import ended_attempts
+from lambdas.flows.recording import close, ended_attempts
 
 PATIENCE_SECONDS = 25
 MAX_ROUNDS = 40
@@ -37,10 +36,7 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
 
 def _clean(found: Cloud, record: RunRecord) -> list[str]:
     """Run one round of cleanup; returns what is left."""
-    try:
-        record = found.runs.close(record, {"closed_at": found.now(), "task_token": ""})
-    except Superseded:
-        logger.info("closed before")
+    record = close(found, record)
     receipt = clean(found, record, "state_machine", PATIENCE_SECONDS)
     if receipt["everything_gone"]:
         found.runs.note(record, ended_attempts(record, found.now()))

@@ -7,11 +7,15 @@ from typing import Any
 
 from lambdas.adapters import executions
 from lambdas.adapters.cloud import Cloud, cloud
-from lambdas.adapters.telemetry import logger
+from lambdas.adapters.telemetry import about, logger
 from lambdas.core.inventory import plan
+from lambdas.core.records import RunRecord
+from lambdas.flows.cleaning import clean
+from lambdas.flows.recording import close, ended_attempts, record_verdict
 
 PATIENCE_SECONDS = 600
 POLL_SECONDS = 3.0
+STOPPED = "The stack was deleted while the run was under way. Next: deploy it again and start again."
 
 
 @logger.inject_lambda_context(clear_state=True)
@@ -32,10 +36,30 @@ def handler(event: dict[str, Any], _context: Any) -> None:
 
 
 def drain(found: Cloud) -> str:
-    """Stop every execution and delete all tagged resources; returns what is left, "" when nothing is."""
-    for arn in executions.running(found.settings.state_machine_arn):
-        executions.stop(arn, "Aborted", "The stack is being deleted.")
+    """Close every run that is under way and delete all tagged resources; returns what is left, "" when nothing is."""
     patient_until = time.monotonic() + PATIENCE_SECONDS
+    for record in _stopped_runs(found):
+        about(record.run_id)
+        receipt = clean(found, record, "stack_deletion", patient_until - time.monotonic())
+        if receipt["everything_gone"]:
+            ended = found.runs.note(record, ended_attempts(record, found.now()))
+            record_verdict(found, ended, "aborted", "Aborted", STOPPED)
+    return _empty(found, patient_until)
+
+
+def _stopped_runs(found: Cloud) -> list[RunRecord]:
+    """Close the runs of all running executions, so that nothing launches for them any more, and stop those."""
+    records = []
+    for arn in executions.running(found.settings.state_machine_arn):
+        record = found.runs.of_execution(arn)
+        if record:
+            records.append(close(found, record))
+        executions.stop(arn, "Aborted", STOPPED)
+    return records
+
+
+def _empty(found: Cloud, patient_until: float) -> str:
+    """Delete whatever else carries the tags of a run of this stack; returns what is left."""
     while True:
         inventory = found.compute.inventory(None)
         for resource in plan(inventory):

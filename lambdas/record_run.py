@@ -3,11 +3,10 @@
 from typing import Any
 
 from lambdas.adapters.cloud import cloud
-from lambdas.adapters.telemetry import about, logger, metrics
+from lambdas.adapters.telemetry import about, logger
 from lambdas.flows.recording import record_verdict
 
 
-@metrics.log_metrics
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     """Return what was recorded; the run's result stands even if this fails."""

@@ -8,12 +8,11 @@ from contracts.documents import Document
 from contracts.reasons import REASONS, explain
 from lambdas.adapters import executions
 from lambdas.adapters.cloud import Cloud, cloud
-from lambdas.adapters.runs_table import Superseded
-from lambdas.adapters.telemetry import about, count, logger, metrics
+from lambdas.adapters.telemetry import about, emit, logger
 from lambdas.core.records import RunRecord
 from lambdas.flows.cleaning import REARM_SECONDS, clean, find
 from lambdas.flows.evidence import keep_console
-from lambdas.flows.recording import ended_attempts, publish, record_verdict
+from lambdas.flows.recording import close, ended_attempts, publish, record_verdict
 
 PATIENCE_SECONDS = 200
 DEAD_MAN = "dead_man"
@@ -24,7 +23,6 @@ class LeftoversRemain(Exception):
     """Something is left of a run; the switch is armed again, and Lambda repeats the event."""
 
 
-@metrics.log_metrics
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], _context: Any) -> None:
     """Close the run, delete what is left, write receipt and verdict where the workflow did not."""
@@ -35,18 +33,11 @@ def handler(event: dict[str, Any], _context: Any) -> None:
         logger.info("no run was registered, so nothing was launched")
         return
     about(record.run_id)
-    record = _closed(found, record)
+    record = close(found, record)
     if by_time:
         _stop(record)
     _sweep(found, record, DEAD_MAN if by_time else "status_change")
     _conclude(found, found.runs.load(record.run_id) or record, _verdict(event, by_time))
-
-
-def _closed(found: Cloud, record: RunRecord) -> RunRecord:
-    try:
-        return found.runs.close(record, {"closed_at": found.now(), "task_token": ""})
-    except Superseded:
-        return found.runs.load(record.run_id) or record
 
 
 def _stop(record: RunRecord) -> None:
@@ -63,7 +54,7 @@ def _sweep(found: Cloud, record: RunRecord, net: str) -> None:
     keep_console(found, record)
     receipt = clean(found, record, net, PATIENCE_SECONDS)
     if not receipt["everything_gone"]:
-        count("Leftovers")
+        emit(Leftovers=1)
         found.schedules.arm(record.run_id, found.now() + REARM_SECONDS)
         raise LeftoversRemain(str(receipt["inventory"])[:1000])
     found.runs.note(record, ended_attempts(record, found.now()))

@@ -1,6 +1,5 @@
 """Deploys the real stack into an embedded cloud with the real CDK command line. Runs on a person's machine."""
 
-import json
 import os
 import subprocess
 import sys
@@ -51,9 +50,7 @@ def deploy(folder: StateFolder, environment: dict[str, str], assembly: Path | No
     if assembly is None:
         progress("synthesizing the stack")
         assembly = folder.assembly
-        # The cdk command line hands cdk.json's context to the app in this variable; here the app runs without it.
-        context = json.dumps(read_json(REPOSITORY / "cdk.json").get("context", {}))
-        synthesis = variables | {"CDK_OUTDIR": str(assembly), "CDK_CONTEXT_JSON": context}
+        synthesis = variables | {"CDK_OUTDIR": str(assembly)}
         _run([sys.executable, "app.py"], synthesis, "the stack could not be synthesized")
     if not _bootstrapped(environment):
         progress("bootstrapping the CDK")

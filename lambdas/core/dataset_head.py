@@ -5,6 +5,7 @@ Of a larger CSV only the head is read; of Parquet only the magic bytes. The inst
 """
 
 import csv
+import io
 import math
 from collections.abc import Iterator
 from datetime import datetime
@@ -13,6 +14,8 @@ from contracts.reasons import DatasetInvalid
 
 COLUMNS = ("unique_id", "ds", "y")
 PARQUET_MAGIC = b"PAR1"
+# What the instance takes for a missing value; see MISSING_MARKS in instance/dataset.py.
+_MISSING = ("", "nan", "na", "n/a", "null", "none")
 
 
 def check_parquet(key: str, head: bytes) -> None:
@@ -38,27 +41,30 @@ def check_csv(key: str, content: bytes, whole: bool) -> None:
     DatasetInvalid
         With file, column and data row, the first row being 1.
     """
-    rows = csv.reader(_lines(key, content, whole))
+    rows = _rows(key, content, whole)
     positions = _positions(key, next(rows, []))
     seen: set[tuple[str, datetime]] = set()
     observed = 0
     for number, row in enumerate(rows, start=1):
-        if row:
-            observed += _check_row(key, number, row, positions, seen)
+        observed += _check_row(key, number, row, positions, seen)
     if whole and not seen:
         raise DatasetInvalid(f"{key}: expected at least one row below the header, found none.")
     if whole and not observed:
         raise DatasetInvalid(f"{key}, column y: expected numbers, found only empty or NaN values.")
 
 
-def _lines(key: str, content: bytes, whole: bool) -> list[str]:
+def _rows(key: str, content: bytes, whole: bool) -> Iterator[list[str]]:
+    """Yield the rows that are not blank, the header first."""
     complete = content if whole else content[: content.rfind(b"\n") + 1]
     try:
-        return complete.decode("utf-8-sig").splitlines()
+        text = complete.decode("utf-8-sig")
+        yield from filter(None, csv.reader(io.StringIO(text, newline="")))
     except UnicodeDecodeError as error:
         raise DatasetInvalid(
             f"{key}: expected UTF-8 text, found byte {error.start} that is not; save it as UTF-8."
         ) from error
+    except csv.Error as error:
+        raise DatasetInvalid(f"{key}: expected CSV text, found a row that cannot be read: {error}.") from error
 
 
 def _positions(key: str, header: list[str]) -> dict[str, int]:
@@ -103,10 +109,11 @@ def _timestamp(key: str, number: int, text: str) -> datetime:
 
 
 def _is_observation(key: str, number: int, text: str) -> bool:
-    if text.lower() in ("", "nan", "na", "null"):
+    if text.lower() in _MISSING:
         return False
     try:
-        value = float(text)
+        # Python reads 1_000 as a number; pandas, on the instance, does not.
+        value = float(text.replace("_", "?"))
     except ValueError as error:
         raise DatasetInvalid(f"{key}, column y, row {number}: expected a number, found {text[:60]!r}.") from error
     if math.isinf(value):

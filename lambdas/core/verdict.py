@@ -45,7 +45,7 @@ def ending(record: RunRecord | None, error: Document | None, now: int, instance_
     name = (error or {}).get("Error", "")
     detail = _message(error)
     if name in REASONS:
-        return Ending(name, detail)
+        return Ending(name, detail or _on_record(record, now))
     if record and record.state in TERMINAL_STATES:
         fallback = "SpotInterrupted" if record.state == "interrupted" else "TrainingFailed"
         return Ending(record.error_code if record.error_code in REASONS else fallback, record.error_message)
@@ -68,6 +68,13 @@ def _timed_out(record: RunRecord, now: int, instance_state: str) -> Ending:
         waited = now - record.launch_started_at
         return Ending("BootTimedOut", f"Waited {waited} s, allowed {request['boot_timeout_seconds']} s.")
     return Ending("HeartbeatLost", f"Allowed {request['heartbeat_timeout_seconds']} s; {_last_seen(record, now)}")
+
+
+def _on_record(record: RunRecord | None, now: int) -> str:
+    """Return what the record tells of a failure whose cause did not come along."""
+    if record is None or not record.heartbeat_at:
+        return ""
+    return record.error_message or f"The {_last_seen(record, now)}"
 
 
 def _last_seen(record: RunRecord, now: int) -> str:

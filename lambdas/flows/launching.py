@@ -50,13 +50,16 @@ def end_other_attempts(cloud: Cloud, record: RunRecord) -> RunRecord:
 
 
 def walk(cloud: Cloud, record: RunRecord) -> RunRecord:
-    """Launch the attempt's instance and record it.
+    """Launch the attempt's instance and record it; a repeated call keeps the instance that is recorded already.
 
     Raises
     ------
     CapacityUnavailable, QuotaTooLow, LaunchRefused
         When no rung gave an instance; each rung and EC2's answer is named.
     """
+    if any(entry.attempt == record.attempt for entry in record.attempts):
+        # Rungs that refused before may have capacity now: walking them again could give a second instance.
+        return cloud.runs.record_launch(record, {"launch_ended_at": cloud.now()})
     log: list[tuple[ladder.Rung, str]] = []
     gives_up_at = time.monotonic() + WALK_SECONDS
     for index, rung in enumerate(ladder.rungs(record.request, list(cloud.settings.subnet_ids), record.attempt)):

@@ -4,13 +4,11 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from aws_lambda_powertools.metrics import MetricUnit
-
 from contracts import layout
 from contracts.documents import Document
 from lambdas.adapters.cloud import Cloud
 from lambdas.adapters.runs_table import Superseded
-from lambdas.adapters.telemetry import count
+from lambdas.adapters.telemetry import emit
 from lambdas.core.costs import actual_cost
 from lambdas.core.records import RunRecord
 from lambdas.core.registry import read_model
@@ -38,6 +36,14 @@ def record_verdict(cloud: Cloud, record: RunRecord, status: str, reason_code: st
     return record
 
 
+def close(cloud: Cloud, record: RunRecord) -> RunRecord:
+    """End the run for everybody: from now on nothing launches for it and nothing settles it. May be repeated."""
+    try:
+        return cloud.runs.close(record, {"closed_at": cloud.now(), "task_token": ""})
+    except Superseded:
+        return cloud.runs.load(record.run_id) or record
+
+
 def ended_attempts(record: RunRecord, now: int) -> dict[str, Any]:
     """Return the change that ends every attempt's billing at `now`, to be written when nothing is left of a run."""
     return {"attempts": tuple(a if a.ended_at else replace(a, ended_at=now) for a in record.attempts)}
@@ -56,6 +62,10 @@ def _metrics(cloud: Cloud, record: RunRecord) -> Document:
 
 
 def _count(record: RunRecord) -> None:
-    count("RunsCompleted" if record.status == "completed" else "RunsFailed")
-    count("RunSeconds", record.ended_at - record.created_at, MetricUnit.Seconds)
-    count("RunCostUsd", record.cost_usd)
+    completed = record.status == "completed"
+    emit(
+        RunsCompleted=int(completed),
+        RunsFailed=int(not completed),
+        RunSeconds=record.ended_at - record.created_at,
+        RunCostUsd=record.cost_usd,
+    )

@@ -42,6 +42,6 @@ def tell(record: RunRecord, settlement: reducer.Settlement | None) -> None:
     """Send a settlement to the state that waits for `record`, if there is one."""
     if settlement is None or not record.task_token or record.closed_at:
         return
-    executions.settle(record.task_token, settlement)
-    if settlement.kind != "heartbeat":
+    heard = executions.settle(record.task_token, settlement)
+    if heard and settlement.kind != "heartbeat":
         logger.info("settled", extra={"stage": record.stage, "settlement": settlement.kind, "code": settlement.code})

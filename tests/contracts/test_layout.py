@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from contracts import layout
 from contracts.documents import schema
 
-moments = st.datetimes(datetime(2000, 1, 1), datetime(2999, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
+moments = st.datetimes(datetime(2000, 1, 1), datetime(2999, 12, 31), timezones=st.just(UTC))
 
 
 @given(moments, st.integers(1, 999))
@@ -37,8 +37,16 @@ def test_the_layout_is_the_one_in_the_contract():
 
 @pytest.mark.parametrize(
     "run_id",
-    ["", "2026", "20261123-1800", "../20261123-180000", "20261123-180000-1234",
-     "20261123-180000\n", "٢٠٢٦1123-180000", "x" * 500],
+    [
+        "",
+        "2026",
+        "20261123-1800",
+        "../20261123-180000",
+        "20261123-180000-1234",
+        "20261123-180000\n",
+        "٢٠٢٦1123-180000",
+        "x" * 500,
+    ],
 )
 def test_a_malformed_run_id_has_no_prefix(run_id):
     with pytest.raises(ValueError, match="expected YYYYMMDD-HHMMSS") as caught:

@@ -53,6 +53,4 @@ def test_the_price_list_is_dated_and_names_its_source():
 def test_more_time_never_costs_less(instance_type, market, one, other):
     less, more = sorted((one, other))
 
-    assert (
-        run_cost(instance_type, market, less, 0).total_usd <= run_cost(instance_type, market, more, 0).total_usd
-    )
+    assert run_cost(instance_type, market, less, 0).total_usd <= run_cost(instance_type, market, more, 0).total_usd

@@ -2,7 +2,6 @@
 
 import fcntl
 import io
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +53,11 @@ def _deploy(cloud: LocalCloud) -> None:
         cloud.start(detached=True)
     cloud.deploy()
     runner = Runner(cloud)
+    fill(runner)
+
+
+def fill(runner: Runner) -> None:
+    """Put weights and data sets into the bucket, and take the capacity for one instance type away."""
     runner.faults.set_capacity({NO_CAPACITY: "InsufficientInstanceCapacity"})
     s3 = runner.client("s3")
     for name in ("config.json", "model.safetensors"):
@@ -100,9 +104,3 @@ def long_run() -> dict[str, object]:
         "n_windows": 25,
         "heartbeat_timeout_seconds": 12,
     }
-
-
-@pytest.fixture
-def event() -> object:
-    """Load a sample payload."""
-    return lambda name: json.loads((REPOSITORY / "events" / f"{name}.json").read_text())

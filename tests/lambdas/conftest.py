@@ -1,4 +1,4 @@
-"""The controller's AWS for its tests: moto, a settable clock, a recording Step Functions. Runs under pytest, offline."""
+"""The controller's AWS for its tests: moto, a settable clock, a recording Step Functions. Runs under pytest."""
 
 import io
 import json

@@ -153,7 +153,7 @@ def test_a_file_that_is_only_called_parquet_is_refused(world, accept):
     world.put_inputs()
     world.put("datasets/fake/prices.parquet", "text")
 
-    with pytest.raises(DatasetInvalid, match="datasets/fake/prices.parquet: expected a Parquet file"):
+    with pytest.raises(DatasetInvalid, match=r"datasets/fake/prices\.parquet: expected a Parquet file"):
         accept({"dataset": "fake"})
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from lambdas import cleanup
+from lambdas.core.inventory import Resource
 from lambdas.flows import cleaning
 
 
@@ -71,9 +72,10 @@ def test_what_only_its_tags_tell_is_found_too(world, clean, ended):
 
 def test_what_belongs_to_another_run_or_project_is_left_alone(world, clean, ended):
     other_run = volume_of_the_run(world, "20261123-190000")
+    tags = [{"Key": "Project", "Value": "Other"}, {"Key": "RunId", "Value": ended.run_id}]
     instance = world.ec2._real.run_instances(
         ImageId="ami-0123456789abcdef0", MinCount=1, MaxCount=1,
-        TagSpecifications=[{"ResourceType": "instance", "Tags": [{"Key": "Project", "Value": "Other"}, {"Key": "RunId", "Value": ended.run_id}]}],
+        TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
     )["Instances"][0]["InstanceId"]  # fmt: skip
 
     clean()
@@ -178,8 +180,6 @@ def test_a_run_that_was_never_registered_has_nothing_to_clean(world, clean):
 
 
 def test_deleting_what_is_already_gone_counts_as_deleted(world):
-    from lambdas.core.inventory import Resource
-
     gone = [
         Resource("instances", "i-0fedcba9876543210", "running"),
         Resource("volumes", "vol-0fedcba9876543210", "available"),

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from lambdas import collect_outcome
+from lambdas.adapters.clients import client
 
 PATHS = [
     "model_metadata.json",
@@ -55,8 +56,6 @@ def test_a_run_that_finished_while_the_wait_timed_out_completed(world, collect, 
 
 
 def _remove(world, record):
-    from lambdas.adapters.clients import client
-
     client("s3").delete_object(Bucket="training-bucket", Key=record.prefix + PATHS[1])
 
 
@@ -81,8 +80,12 @@ def test_an_artifact_that_is_not_as_claimed_makes_the_run_fail(world, collect, t
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"status": "failed"}, "found failed 1"), ({"attempt": 2}, "found completed 2"), ({"artifacts": "none"}, "found none")],
-)  # fmt: skip
+    [
+        ({"status": "failed"}, "found failed 1"),
+        ({"attempt": 2}, "found completed 2"),
+        ({"artifacts": "none"}, "found none"),
+    ],
+)
 def test_a_training_json_of_another_attempt_or_kind_makes_the_run_fail(world, collect, training, changes, message):
     finish(world, training, **changes)
 
@@ -139,7 +142,9 @@ def test_a_request_that_was_refused_keeps_its_reason_without_any_record(collect)
 
 
 def test_the_console_of_a_failed_attempt_is_kept(world, collect, training, monkeypatch):
-    monkeypatch.setattr(type(world.cloud.compute), "console", lambda self, instance_id: f"console of {instance_id}".encode())
+    monkeypatch.setattr(
+        type(world.cloud.compute), "console", lambda self, instance_id: f"console of {instance_id}".encode()
+    )
 
     collect("state_collect_outcome_after_timeout")
 

@@ -63,6 +63,42 @@ def test_deleting_the_stack_stops_every_execution_and_ends_every_instance(world,
     assert stopped == ["arn:one", "arn:two"]
 
 
+def test_a_running_run_is_closed_cleaned_up_and_recorded_as_aborted(world, drain):
+    record = world.launch(world.register())
+    world.states.running = [record.execution_arn]
+
+    answer = drain("cloudformation_delete")
+
+    assert answer["Status"] == "SUCCESS"
+    ended = world.cloud.runs.load(record.run_id)
+    assert (ended.status, ended.reason_code) == ("aborted", "Aborted")
+    assert ended.closed_at
+    receipt = world.document(record.prefix + "cleanup_status.json")
+    assert receipt["checked_by"] == "stack_deletion"
+    assert receipt["everything_gone"]
+
+
+def test_a_launch_in_flight_when_the_executions_are_stopped_leaves_no_instance(world, drain, monkeypatch):
+    record = world.register(launch_started_at=world.clock.now)
+    world.states.running = [record.execution_arn]
+    looks = []
+    inventory = type(world.cloud.compute).inventory
+
+    def launched_after_the_first_look(self, run_id):
+        seen = inventory(self, run_id)
+        looks.append(run_id)
+        if len(looks) == 1:
+            world.launch(world.cloud.runs.load(record.run_id))
+            world.clock.now += 1000
+        return seen
+
+    monkeypatch.setattr(type(world.cloud.compute), "inventory", launched_after_the_first_look)
+
+    assert drain("cloudformation_delete")["Status"] == "SUCCESS"
+    assert len(looks) > 1
+    assert world.cloud.compute.inventory(None).empty
+
+
 def test_a_stack_that_cannot_be_emptied_is_not_deleted_and_says_what_is_left(world, drain, monkeypatch):
     record = world.launch(world.register())
     monkeypatch.setattr(type(world.cloud.compute), "delete", lambda self, resource: "refused: UnauthorizedOperation")

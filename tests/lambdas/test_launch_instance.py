@@ -18,7 +18,9 @@ def launch(world, event):
 def test_the_token_is_stored_before_the_instance_is_asked_for(world, launch):
     world.register()
     seen = []
-    world.ec2.on_launch = lambda: seen.append((world.load().task_token, world.load().stage, world.load().launch_ended_at))
+    world.ec2.on_launch = lambda: seen.append(
+        (world.load().task_token, world.load().stage, world.load().launch_ended_at)
+    )
 
     launch(task_token="token-1")
 
@@ -31,7 +33,9 @@ def test_one_instance_is_launched_with_the_run_s_tags(world, launch):
     launch()
 
     (launched,) = world.ec2.launches
-    tags = {spec["ResourceType"]: {t["Key"]: t["Value"] for t in spec["Tags"]} for spec in launched["TagSpecifications"]}
+    tags = {
+        spec["ResourceType"]: {t["Key"]: t["Value"] for t in spec["Tags"]} for spec in launched["TagSpecifications"]
+    }
     assert set(tags) == {"instance", "volume", "network-interface"}
     assert tags["instance"] == tags["volume"] == {
         "Name": "ChronosTraining-20261123-180000-1", "Project": "ChronosTraining", "RunId": "20261123-180000",
@@ -123,6 +127,19 @@ def test_the_same_attempt_called_twice_has_one_instance_and_waits_with_the_newer
     assert world.load().launch_started_at == started
 
 
+def test_a_repeated_call_does_not_try_again_what_refused_before(world, launch):
+    world.register()
+    world.ec2.refusals = [NO_CAPACITY]
+
+    launch()
+    # The first zone has capacity now: walking the ladder again would give a second instance.
+    launch()
+
+    assert len(world.instances()) == 1
+    assert world.load().instance_id == world.instances()[0]
+    assert world.load().launch_ended_at > 0
+
+
 def test_the_run_that_ended_during_the_launch_keeps_no_instance(world, launch):
     record = world.register()
     world.ec2.on_launch = lambda: world.cloud.runs.close(record, {"closed_at": 1, "task_token": ""})
@@ -134,7 +151,9 @@ def test_the_run_that_ended_during_the_launch_keeps_no_instance(world, launch):
     assert world.instance_state(instance_id) == "terminated"
 
 
-@pytest.mark.parametrize("facts", [{"closed_at": 1}, {"attempt": 2}], ids=["the run has ended", "a later attempt began"])
+@pytest.mark.parametrize(
+    "facts", [{"closed_at": 1}, {"attempt": 2}], ids=["the run has ended", "a later attempt began"]
+)
 def test_a_late_call_launches_nothing(world, launch, facts):
     world.register(**facts)
 

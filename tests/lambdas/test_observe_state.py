@@ -164,7 +164,9 @@ def test_a_key_of_no_run_and_a_run_of_nobody_are_ignored(world, observe):
 
 
 def test_await_training_stores_its_token_and_waits(world, event):
-    world.launch(world.register(), stage="boot", task_token="token-of-boot", seq=1, state="booting", booted_at=world.clock.now)
+    world.launch(
+        world.register(), stage="boot", task_token="token-of-boot", seq=1, state="booting", booted_at=world.clock.now
+    )
 
     await_training.handler(event("state_await_training"), world.context)
 

@@ -1,6 +1,7 @@
 """State RecordRun: the verdict once, the cost, the registry. Runs on moto."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -16,8 +17,8 @@ METADATA = {
     },
     "environment": {"sha256": "0", "packages": {}, "python": "3.11", "device": "cpu", "dtype": "float32"},
     "models": {
-        name: {"metrics": metrics, "seconds": 1, "backtest_path": "b", "forecast_path": "f"}
-        for name, metrics in {"AutoETS": {"mae": 2.0, "mase": 0.9}, "ChronosZeroShot": {"mae": 1.0, "mase": 0.8}}.items()
+        name: {"metrics": {"mae": mae, "mase": mase}, "seconds": 1, "backtest_path": "b", "forecast_path": "f"}
+        for name, mae, mase in (("AutoETS", 2.0, 0.9), ("ChronosZeroShot", 1.0, 0.8))
     },
 }  # fmt: skip
 
@@ -69,8 +70,6 @@ def test_the_registry_shows_the_run_with_its_best_model(world, record, run):
 
 
 def test_the_registry_keeps_other_runs_below_the_new_one(world, record, run):
-    from dataclasses import replace
-
     earlier = replace(world.load(), run_id="20261122-180000", execution_arn="arn:earlier", status="failed", ended_at=5)
     assert world.cloud.runs.register(earlier)
 

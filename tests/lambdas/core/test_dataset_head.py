@@ -1,5 +1,8 @@
 """Data files that are refused before money is spent, with file, column and row. Runs under pytest, offline."""
 
+import ast
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +26,9 @@ HEAD = "unique_id,ds,y\n"
         (HEAD + "A,2026-01-01,1\nA,2026-01-01,2\n", "column ds, row 2: expected each timestamp once"),
         (HEAD + "A,2026-01-01,1\nA,2026-01-01T00:00,2\n", "row 2: expected each timestamp once"),
         (HEAD + "A,2026-01-01,ten\n", "column y, row 1: expected a number, found 'ten'"),
+        (HEAD + "A,2026-01-01,1_000\n", "column y, row 1: expected a number, found '1_000'"),
+        (HEAD + "A,2026-01-01,1\n\nA,2026-01-02,x\n", "column y, row 2: expected a number"),
+        (HEAD + '"' + "x" * 200_000 + '",2026-01-01,1\n', "expected CSV text, found a row that cannot be read"),
         (HEAD + "A,2026-01-01,inf\n", "column y, row 1: expected a finite number"),
         (HEAD + "A,2026-01-01,\nA,2026-01-02,NaN\n", "column y: expected numbers, found only empty or NaN"),
     ],
@@ -42,8 +48,10 @@ def test_a_csv_that_cannot_be_used_is_refused_with_file_column_and_row(text, mes
         HEAD + "A,2026-01-01,1\n\nA,2026-01-02,\n",
         "y,extra,ds,unique_id\n1,x,2026-01-01T12:00:00,A\n",
         HEAD + 'A,2026-01-01,1\r\n"B, with comma",2026-01-01,1e-3\r\n',
+        HEAD + "A,2026-01-01,1\nA,2026-01-02,N/A\nA,2026-01-03,None\n",
+        HEAD + "A\u2028B,2026-01-01,1\n",
     ],
-    ids=["unsorted", "with gaps", "columns in any order", "quoted, CRLF"],
+    ids=["unsorted", "with gaps", "columns in any order", "quoted, CRLF", "missing values", "odd line separator"],
 )
 def test_a_csv_that_the_instance_can_handle_is_accepted(text):
     check_csv(KEY, b"\xef\xbb\xbf" + text.encode(), whole=True)
@@ -63,14 +71,14 @@ def test_text_that_is_not_utf_8_is_refused():
 
 def test_a_file_that_is_only_called_parquet_is_refused():
     check_parquet("a.parquet", b"PAR1....")
-    with pytest.raises(DatasetInvalid, match="a.parquet: expected a Parquet file"):
+    with pytest.raises(DatasetInvalid, match=r"a\.parquet: expected a Parquet file"):
         check_parquet("a.parquet", b"unique_id,ds,y\n")
 
 
 def test_the_first_file_that_cannot_be_used_is_named():
     files = [("ok.csv", (HEAD + "A,2026-01-01,1\n").encode(), True), ("bad.parquet", b"x", True)]
 
-    with pytest.raises(DatasetInvalid, match="bad.parquet"):
+    with pytest.raises(DatasetInvalid, match=r"bad\.parquet"):
         head_problems(iter(files))
 
 
@@ -79,4 +87,20 @@ def test_any_content_is_accepted_or_refused_as_invalid_and_nothing_else(content,
     try:
         check_csv(KEY, content, whole)
     except DatasetInvalid as error:
-        assert error.message.startswith(KEY)
+        refused = error.message
+    else:
+        refused = KEY
+
+    assert refused.startswith(KEY)
+
+
+def test_the_instance_and_the_controller_take_the_same_marks_for_missing():
+    source = (Path(__file__).parent.parent.parent.parent / "instance" / "dataset.py").read_text()
+    (marks,) = [
+        ast.literal_eval(node.value)
+        for node in ast.parse(source).body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "MISSING_MARKS"
+    ]
+
+    for mark in marks:
+        check_csv(KEY, (HEAD + f"A,2026-01-01,1\nA,2026-01-02,{mark}\n").encode(), whole=True)

@@ -29,6 +29,22 @@ def test_the_schedule_is_never_deleted_while_anything_else_is_left(inventory):
         assert not inventory.unseen
 
 
+@pytest.mark.parametrize(
+    "left",
+    [
+        Resource("nat_gateways", "nat-1", "available", deletable=False),
+        Resource("volumes", "vol-1", "in-use", deletable=False),
+        Resource("instances", "i-1", "shutting-down"),
+    ],
+)
+def test_the_schedule_stays_while_something_is_left_that_cannot_be_deleted_now(left):
+    armed = Resource("schedules", "20261123-180000", "armed")
+
+    assert plan(Inventory((armed, left))) == []
+    assert plan(Inventory((armed,), unseen=("a launch in flight",))) == []
+    assert plan(Inventory((armed,))) == [armed]
+
+
 @given(inventories)
 def test_only_what_was_found_is_deleted(inventory):
     assert set(plan(inventory)) <= set(inventory.resources)
@@ -56,7 +72,9 @@ def test_deleting_what_is_planned_ends_with_nothing_that_can_be_deleted(inventor
 
 @given(inventories)
 def test_the_receipt_says_gone_only_when_nothing_is_left(inventory):
-    document = check("cleanup_status", receipt("20261123-180000", "state_machine", "2026-11-23T18:30:00Z", inventory, []))
+    document = check(
+        "cleanup_status", receipt("20261123-180000", "state_machine", "2026-11-23T18:30:00Z", inventory, [])
+    )
 
     assert set(document["inventory"]) == set(KINDS)
     assert document["everything_gone"] == all(kind["state"] == "gone" for kind in document["inventory"].values())

@@ -36,7 +36,9 @@ def test_one_market_stays_the_market(market):
 
 @given(st.integers(1, 5), st.integers(0, 99), st.integers(1, 5), st.integers(0, 99))
 def test_client_tokens_differ_by_attempt_and_rung_and_fit_ec2(attempt, index, other_attempt, other_index):
-    one, other = (client_token("20261123-180000-999", a, i) for a, i in ((attempt, index), (other_attempt, other_index)))
+    one, other = (
+        client_token("20261123-180000-999", a, i) for a, i in ((attempt, index), (other_attempt, other_index))
+    )
 
     assert (one == other) == ((attempt, index) == (other_attempt, other_index))
     assert len(one) <= 64
@@ -45,7 +47,11 @@ def test_client_tokens_differ_by_attempt_and_rung_and_fit_ec2(attempt, index, ot
 
 @pytest.mark.parametrize(
     ("code", "expected"),
-    [("InsufficientInstanceCapacity", "capacity"), ("VcpuLimitExceeded", "quota"), ("UnauthorizedOperation", "refused")],
+    [
+        ("InsufficientInstanceCapacity", "capacity"),
+        ("VcpuLimitExceeded", "quota"),
+        ("UnauthorizedOperation", "refused"),
+    ],
 )
 def test_a_refusal_is_read_as_capacity_quota_or_final(code, expected):
     assert meaning(code) == expected
@@ -73,4 +79,6 @@ def test_the_verdict_names_every_rung_and_ec2_s_answer(codes, kind):
 def test_a_quota_verdict_gives_the_command_to_ask_for_more():
     error = verdict([(Rung("spot", "g4dn.2xlarge", "subnet-a"), "MaxSpotInstanceCountExceeded")], 8)
 
-    assert "request-service-quota-increase --service-code ec2 --quota-code L-3819A6DF --desired-value 8" in error.message
+    assert (
+        "request-service-quota-increase --service-code ec2 --quota-code L-3819A6DF --desired-value 8" in error.message
+    )

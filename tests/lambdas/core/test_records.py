@@ -63,8 +63,9 @@ def test_the_month_counts_what_ended_runs_cost_and_what_others_may_cost(make_rec
 
 
 def test_the_registry_lists_the_newest_run_first_and_counts_only_ended_ones(make_record):
+    best = {"mae": 2.0, "sharpe_ratio": 0.4}
     records = [
-        make_record(run_id="20261123-180000", status="completed", ended_at=NOW, metrics={"AutoETS": {"mae": 2.0, "sharpe_ratio": 0.4}}),
+        make_record(run_id="20261123-180000", status="completed", ended_at=NOW, metrics={"AutoETS": best}),
         make_record(run_id="20261123-190000", status="failed", reason_code="NoProgress", ended_at=NOW),
         make_record(run_id="20261123-200000"),
     ]  # fmt: skip
@@ -75,7 +76,7 @@ def test_the_registry_lists_the_newest_run_first_and_counts_only_ended_ones(make
     assert model["system_stats"] == {
         "total_runs": 3, "successful_runs": 1, "failed_runs": 1, "last_updated": "2026-11-23T18:10:00Z",
     }  # fmt: skip
-    assert model["runs"][2]["performance"] == {"mae": 2.0, "sharpe_ratio": 0.4}
+    assert model["runs"][2]["performance"] == best
     assert model["runs"][2]["model_path"] == "s3://bucket/phase1/2026/11/23-180000/models/"
     assert model["runs"][1]["reason_code"] == "NoProgress"
     assert model["runs"][0]["end_time"] is None

@@ -140,8 +140,12 @@ def test_a_boot_that_failed_fails_with_the_instance_s_reason(make_record):
 
 @pytest.mark.parametrize(
     ("status", "code", "expected"),
-    [("failed", "DataSyncFailed", "DataSyncFailed"), ("failed", "Nonsense", "TrainingFailed"), ("interrupted", "Nonsense", "SpotInterrupted")],
-)  # fmt: skip
+    [
+        ("failed", "DataSyncFailed", "DataSyncFailed"),
+        ("failed", "Nonsense", "TrainingFailed"),
+        ("interrupted", "Nonsense", "SpotInterrupted"),
+    ],
+)
 def test_a_failure_carries_a_reason_of_the_closed_list(make_record, status, code, expected):
     record = taken_in(make_record(), [report(2, status, error={"code": code, "message": "why"})])
 
@@ -193,7 +197,14 @@ class _OneObject(Objects):
         return self.content[:limit]
 
 
-@given(st.binary(max_size=300) | st.recursive(st.none() | st.text(max_size=5) | st.floats(), lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=8), inner), max_leaves=8).map(lambda value: json.dumps(value).encode()))
+@given(
+    st.binary(max_size=300)
+    | st.recursive(
+        st.none() | st.text(max_size=5) | st.floats(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=8), inner),
+        max_leaves=8,
+    ).map(lambda value: json.dumps(value).encode())
+)
 @settings(max_examples=150)
 def test_no_content_of_system_state_crashes_the_controller(content):
     assert _OneObject(content).state("phase1/2026/11/23-180000/") is None

@@ -19,7 +19,9 @@ def test_a_completed_report_wins_over_whatever_failed(make_record, error):
 
 
 def test_a_reason_that_was_sent_is_the_reason(make_record):
-    assert ending(make_record(), {"Error": "NoProgress", "Cause": "stood still"}, NOW) == Ending("NoProgress", "stood still")
+    assert ending(make_record(), {"Error": "NoProgress", "Cause": "stood still"}, NOW) == Ending(
+        "NoProgress", "stood still"
+    )
 
 
 def test_the_cause_of_a_failed_function_is_its_message(make_record, event):
@@ -34,7 +36,12 @@ def test_the_cause_of_a_failed_function_is_its_message(make_record, event):
     ("facts", "now", "code", "detail"),
     [
         ({"stage": "boot"}, NOW, "BootTimedOut", "Waited 590 s, allowed 900 s"),
-        ({"heartbeat_at": NOW - 200, "progress": "training 3/8 windows"}, NOW, "HeartbeatLost", "200 s ago, at training 3/8"),
+        (
+            {"heartbeat_at": NOW - 200, "progress": "training 3/8 windows"},
+            NOW,
+            "HeartbeatLost",
+            "200 s ago, at training 3/8",
+        ),
         ({}, NOW, "HeartbeatLost", "never reported"),
         ({"interruption_at": NOW - 130}, NOW, "SpotInterrupted", "Notice 130 s ago"),
         ({"heartbeat_at": NOW}, NOW + 7200, "RunTimedOut", "The limit is 120 minutes"),
@@ -73,7 +80,11 @@ def test_without_a_completed_report_no_error_makes_a_success(make_record, error,
     assert end.code in REASONS
 
 
-@given(st.recursive(st.none() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3), max_leaves=5))
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3), max_leaves=5
+    )
+)
 def test_any_cause_of_a_function_is_read(make_record, cause):
     assert ending(make_record(), {"Error": "NoProgress", "Cause": json.dumps(cause)}, NOW).code == "NoProgress"
 

@@ -1,0 +1,167 @@
+"""The state machine's definition: every path cleans up, every wait ends, every state explains itself. Offline."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from contracts.reasons import REASONS
+
+ROOT = Path(__file__).parent.parent.parent
+TASKS = ("AcceptRun", "LaunchInstance", "AwaitTraining", "CollectOutcome", "Cleanup", "RecordRun")
+WAITING = ("LaunchInstance", "AwaitTraining")
+TRANSIENT = {
+    "Lambda.ServiceException",
+    "Lambda.AWSLambdaException",
+    "Lambda.SdkClientException",
+    "Lambda.TooManyRequestsException",
+}
+
+
+def following(state):
+    """Return the states that may follow, by success, choice or error."""
+    found = {state.get("Next"), state.get("Default")}
+    found |= {choice["Next"] for choice in state.get("Choices", [])}
+    found |= {catch["Next"] for catch in state.get("Catch", [])}
+    return found - {None}
+
+
+def reachable(states, start, without=()):
+    """Return the states that can be reached from `start` when `without` cannot be entered."""
+    seen, todo = set(), [start]
+    while todo:
+        name = todo.pop()
+        if name not in seen and name not in without:
+            seen.add(name)
+            todo += following(states[name])
+    return seen
+
+
+@pytest.fixture(scope="module")
+def states(definition):
+    """Return the states by name."""
+    return definition["States"]
+
+
+def test_the_definition_that_is_deployed_is_the_file(stack):
+    machine = stack.only("AWS::StepFunctions::StateMachine")
+
+    assert machine["DefinitionString"] == (ROOT / "statemachine" / "training.asl.json").read_text()
+    assert set(machine["DefinitionSubstitutions"]) == {f"{name}Arn" for name in TASKS} | {"ExecutionTimeoutSeconds"}
+
+
+def test_nothing_ends_after_the_launch_without_cleanup(states):
+    ends = {name for name, state in states.items() if state["Type"] in ("Succeed", "Fail") or state.get("End")}
+
+    assert ends == {"RunSucceeded", "RunFailed"}
+    assert not reachable(states, "LaunchInstance", without=("Cleanup",)) & ends
+
+
+def test_a_failed_cleanup_can_never_lead_to_success_by_itself(states):
+    assumed = states["AssumeLeftovers"]["Result"]["verdict"]
+
+    assert states["Cleanup"]["Catch"][0]["Next"] == "AssumeLeftovers"
+    assert (assumed["status"], assumed["reason_code"]) == ("failed", "CleanupIncomplete")
+    assert states["AssumeFailure"]["Result"]["status"] == "failed"
+
+
+def test_success_needs_a_completed_verdict(states):
+    into_success = [name for name, state in states.items() if "RunSucceeded" in following(state)]
+
+    assert into_success == ["DidRunSucceed"]
+    (choice,) = states["DidRunSucceed"]["Choices"]
+    assert (choice["Variable"], choice["StringEquals"]) == ("$.cleanup.verdict.status", "completed")
+    assert states["DidRunSucceed"]["Default"] == "RunFailed"
+
+
+def test_the_end_can_be_reached_from_every_state_and_every_state_from_the_start(states, definition):
+    assert reachable(states, definition["StartAt"]) == set(states)
+    for name in states:
+        assert reachable(states, name) & {"RunSucceeded", "RunFailed"}, name
+
+
+def test_every_state_has_a_comment_and_a_verb_or_a_verdict_for_a_name(states, definition):
+    assert definition["Comment"].endswith(".")
+    for name, state in states.items():
+        assert state["Comment"].endswith("."), name
+        assert name[0].isupper(), name
+        assert name.isalpha(), name
+
+
+def test_the_tasks_are_the_states_of_the_design_and_nothing_calls_aws_otherwise(states):
+    tasks = {name for name, state in states.items() if state["Type"] == "Task"}
+
+    assert tasks == set(TASKS)
+    for name in tasks:
+        waits = ".waitForTaskToken" if name in WAITING else ""
+        assert states[name]["Resource"] == f"arn:aws:states:::lambda:invoke{waits}"
+        assert states[name]["Parameters"]["FunctionName"].endswith(f":function:{name}")
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_repeats_what_is_transient_and_catches_everything(states, name):
+    (retry,) = states[name]["Retry"]
+    (catch,) = states[name]["Catch"]
+
+    assert set(retry["ErrorEquals"]) == {"States.ALL"} or set(retry["ErrorEquals"]) >= TRANSIENT
+    assert 1 <= retry["MaxAttempts"] <= 10
+    assert retry["MaxDelaySeconds"] <= 60
+    assert catch["ErrorEquals"] == ["States.ALL"]
+    assert catch["ResultPath"] == "$.error"
+
+
+@pytest.mark.parametrize("name", ["AcceptRun", *WAITING])
+def test_a_verdict_is_never_repeated_as_if_it_were_transient(states, name):
+    repeated = {error for retry in states[name]["Retry"] for error in retry["ErrorEquals"]}
+
+    assert not repeated & set(REASONS)
+    assert not repeated & {"States.ALL", "States.TaskFailed", "States.Timeout"}
+
+
+def test_every_wait_ends_by_the_request_s_own_limits(states):
+    boot, training = (states[name] for name in WAITING)
+
+    assert boot["TimeoutSecondsPath"] == "$.run.boot_timeout_seconds"
+    assert training["TimeoutSecondsPath"] == "$.boot.training_timeout_seconds"
+    assert training["HeartbeatSecondsPath"] == "$.run.heartbeat_timeout_seconds"
+    for name in TASKS:
+        limits = {"TimeoutSeconds", "TimeoutSecondsPath"} & set(states[name])
+        assert len(limits) == 1, name
+
+
+def test_the_execution_s_own_limit_is_the_config_s(definition):
+    assert definition["TimeoutSeconds"] == 48 * 3600
+
+
+def test_a_failed_execution_carries_reason_and_cause(states):
+    failed = states["RunFailed"]
+
+    assert failed["ErrorPath"] == "$.cleanup.verdict.reason_code"
+    assert failed["CausePath"] == "$.cleanup.verdict.cause"
+
+
+def test_the_next_attempt_drops_what_the_last_one_left(states):
+    assert states["BeginNextAttempt"]["Parameters"] == {"run.$": "$.run", "attempt.$": "$.outcome.next_attempt"}
+    assert states["BeginNextAttempt"]["Next"] == "LaunchInstance"
+
+
+def test_the_payload_samples_are_what_the_states_send(states, event):
+    for name in TASKS:
+        sent = {key.removesuffix(".$") for key in states[name]["Parameters"]["Payload"]}
+        snake = "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+        sample = event(f"state_{snake}_after_success" if name == "CollectOutcome" else f"state_{snake}")
+        assert set(sample) == sent, name
+
+
+@pytest.mark.slow
+def test_the_asl_validator_finds_no_fault(definition, tmp_path):
+    validator = ROOT / "node_modules" / ".bin" / "asl-validator"
+    if not validator.exists():
+        pytest.skip("node_modules is missing: run make setup")
+    path = tmp_path / "training.asl.json"
+    path.write_text(json.dumps(definition))
+
+    checked = subprocess.run([validator, "--json-path", path], capture_output=True, text=True, timeout=120, check=False)
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr

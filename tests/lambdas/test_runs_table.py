@@ -1,0 +1,91 @@
+"""The runs table's conditions: late and double writers change nothing. Runs on moto."""
+
+from dataclasses import replace
+
+import pytest
+
+from lambdas.adapters.runs_table import Superseded
+
+
+@pytest.fixture
+def runs(world):
+    """Return the table."""
+    return world.cloud.runs
+
+
+def test_a_report_that_lost_the_race_to_a_newer_one_is_refused(world, runs):
+    read_by_both = world.register()
+    runs.advance(read_by_both, {"seq": 7, "state": "completed"})
+
+    with pytest.raises(Superseded):
+        runs.advance(read_by_both, {"seq": 6, "state": "running"})
+    with pytest.raises(Superseded):
+        runs.advance(read_by_both, {"seq": 7, "state": "failed"})
+
+    assert (world.load().seq, world.load().state) == (7, "completed")
+
+
+def test_a_report_of_an_attempt_that_was_followed_by_another_is_refused(world, runs):
+    of_first_attempt = world.register()
+    runs.begin_stage(of_first_attempt, {"attempt": 2, "task_token": "token-2"})
+
+    with pytest.raises(Superseded):
+        runs.advance(of_first_attempt, {"seq": 9, "state": "completed"})
+    with pytest.raises(Superseded):
+        runs.record_launch(of_first_attempt, {"instance_id": "i-1"})
+    with pytest.raises(Superseded):
+        runs.begin_stage(of_first_attempt, {"attempt": 1, "task_token": "token-1"})
+
+    assert (world.load().attempt, world.load().state, world.load().task_token) == (2, "", "token-2")
+
+
+def test_after_the_end_nothing_begins_and_nothing_is_launched(world, runs):
+    record = world.register()
+    runs.close(record, {"closed_at": 5, "task_token": ""})
+
+    with pytest.raises(Superseded):
+        runs.begin_stage(record, {"task_token": "late"})
+    with pytest.raises(Superseded):
+        runs.record_launch(record, {"instance_id": "i-1"})
+    with pytest.raises(Superseded):
+        runs.close(record, {"closed_at": 6})
+
+    assert (world.load().closed_at, world.load().task_token, world.load().instance_id) == (5, "", "")
+
+
+def test_the_verdict_is_written_once(world, runs):
+    record = world.register()
+    runs.finish(record, {"ended_at": 5, "status": "failed"})
+
+    with pytest.raises(Superseded):
+        runs.finish(record, {"ended_at": 6, "status": "completed"})
+
+    assert world.load().status == "failed"
+
+
+def test_an_execution_and_a_run_id_are_each_registered_once(world, runs):
+    record = world.register()
+
+    assert runs.register(replace(record, run_id="20261123-180000-2")) is False
+    assert runs.register(replace(record, execution_arn="arn:another")) is False
+
+    assert runs.load("20261123-180000-2") is None
+    assert runs.of_execution("arn:another") is None
+
+
+def test_nothing_is_noted_of_a_run_that_is_not_there(world, runs):
+    record = world.register()
+
+    with pytest.raises(Superseded):
+        runs.note(replace(record, run_id="20200101-000000"), {"interruption_at": 1})
+
+    assert runs.load("20200101-000000") is None
+
+
+def test_runs_are_listed_by_month_the_newest_first(world, runs):
+    record = world.register()
+    for day in ("20261101", "20261130", "20261201"):
+        runs.register(replace(record, run_id=f"{day}-000000", execution_arn=f"arn:{day}"))
+
+    assert [r.run_id[:8] for r in runs.since("202611")] == ["20261130", "20261123", "20261101"]
+    assert [r.run_id[:8] for r in runs.newest(2)] == ["20261201", "20261130"]

@@ -1,0 +1,202 @@
+"""The training state machine on moto's interpreter, with real handlers and an instance played by the test. pytest."""
+
+import hashlib
+import importlib
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from contracts import layout
+from contracts.documents import Document, dump
+from lambdas import observe_instance, observe_state, sweep_run
+from lambdas.core.records import RunRecord
+
+REPOSITORY = Path(__file__).parent.parent.parent
+STATES = ("AcceptRun", "LaunchInstance", "AwaitTraining", "CollectOutcome", "Cleanup", "RecordRun")
+BUCKET = "stage-bucket"
+ROLE = "arn:aws:iam::123456789012:role/stage"
+MONTHS = [f"{year}-{month:02d}-01" for year in (2019, 2020) for month in range(1, 13)]
+CSV = "unique_id,ds,y\n" + "".join(f"a,{month},{number}\n" for number, month in enumerate(MONTHS))
+PATIENCE_SECONDS = 60.0
+
+
+@dataclass
+class Context:
+    """What Powertools reads of a Lambda context."""
+
+    function_name: str = "stage"
+    memory_limit_in_mb: int = 256
+    invoked_function_arn: str = "arn:aws:lambda:us-east-1:123456789012:function:stage"
+    aws_request_id: str = "stage"
+
+
+def call_handler(name: str, payload: Any) -> dict[str, Any]:
+    """Call the real handler of a state as Lambda does: an exception is a function error with its class name."""
+    module = importlib.import_module(
+        "lambdas." + "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+    )
+    try:
+        return {"Payload": module.handler(json.loads(payload), Context())}
+    except Exception as error:
+        described = {"errorType": type(error).__name__, "errorMessage": str(error), "stackTrace": []}
+        return {"FunctionError": "Unhandled", "Payload": described}
+
+
+def definition() -> str:
+    """Return the state machine with function names for ARNs and a short wait."""
+    text = (REPOSITORY / "statemachine" / "training.asl.json").read_text()
+    for name in STATES:
+        text = text.replace(f"${{{name}Arn}}", name)
+    document = json.loads(text.replace("${ExecutionTimeoutSeconds}", "3600"))
+    document["States"]["WaitForDeletion"]["Seconds"] = 1
+    return json.dumps(document)
+
+
+@dataclass
+class Stage:
+    """One state machine and what a test needs to play the instance and the events around it."""
+
+    machine_arn: str
+    runs: Any
+    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4))
+
+    def start(self, request: Document, name: str) -> str:
+        states = boto3.client("stepfunctions")
+        answer = states.start_execution(stateMachineArn=self.machine_arn, name=name, input=json.dumps(request))
+        return str(answer["executionArn"])
+
+    def record(self, arn: str) -> RunRecord | None:
+        return self.runs.of_execution(arn)
+
+    def waiting(self, arn: str, stage: str, attempt: int = 1) -> RunRecord:
+        """Wait until the run waits in `stage`; returns its record."""
+
+        def there() -> RunRecord | None:
+            record = self.record(arn)
+            ready = record and record.stage == stage and record.attempt == attempt and record.task_token
+            return record if ready and record.instance_id else None
+
+        return until(there, f"{arn} to wait in {stage}")
+
+    def report(self, record: RunRecord, seq: int, status: str = "running", **more: Any) -> None:
+        """Write system-state.json as the instance does, and deliver the event."""
+        state = {
+            "schema_version": 1,
+            "run_id": record.run_id,
+            "attempt": record.attempt,
+            "instance_id": record.instance_id,
+            "seq": seq,
+            "status": status,
+            "phase": "training",
+            "heartbeat_at": "2026-11-23T18:00:00Z",
+            **more,
+        }
+        key = record.prefix + layout.SYSTEM_STATE
+        boto3.client("s3").put_object(Bucket=BUCKET, Key=key, Body=dump("system_state", state))
+        observe_state.handler({"detail": {"object": {"key": key}}}, Context())
+
+    def boot(self, arn: str, attempt: int = 1) -> RunRecord:
+        """Play an instance that boots; returns the record once the workflow awaits its training."""
+        record = self.waiting(arn, "boot", attempt)
+        self.report(record, 1, "booting", phase="boot")
+        return self.waiting(arn, "training", attempt)
+
+    def complete(self, record: RunRecord, seq: int = 10) -> None:
+        """Play an instance that uploads its artifacts and says so."""
+        artifacts = [self._artifact(record, layout.MODEL_METADATA, metadata(record))]
+        for model in record.request["models"]:
+            artifacts += [
+                self._artifact(record, f"{folder}/{model}.parquet", b"PAR1") for folder in ("forecasts", "backtest")
+            ]
+        training = {
+            "schema_version": 1, "run_id": record.run_id, "attempt": record.attempt, "instance_id": record.instance_id,
+            "status": "completed", "phases": {}, "total_duration_seconds": 1.0, "artifacts": artifacts,
+        }  # fmt: skip
+        boto3.client("s3").put_object(
+            Bucket=BUCKET, Key=record.prefix + layout.TRAINING, Body=dump("training", training)
+        )
+        self.report(record, seq, "completed", phase="done")
+
+    @staticmethod
+    def _artifact(record: RunRecord, path: str, body: bytes) -> Document:
+        digest = hashlib.sha256(body)
+        boto3.client("s3").put_object(
+            Bucket=BUCKET,
+            Key=record.prefix + path,
+            Body=body,
+            ChecksumAlgorithm="SHA256",
+        )
+        return {"path": path, "bytes": len(body), "sha256": digest.hexdigest()}
+
+    def lose(self, record: RunRecord, spot: bool = False) -> None:
+        """Play a machine that goes away, after a spot notice or without one."""
+        detail = {"instance-id": record.instance_id, "instance-action": "terminate"}
+        if spot:
+            observe_instance.handler(
+                {"detail-type": "EC2 Spot Instance Interruption Warning", "detail": detail}, Context()
+            )
+        boto3.client("ec2").terminate_instances(InstanceIds=[record.instance_id])
+        gone = {**detail, "state": "terminated"}
+        changed = {"detail-type": "EC2 Instance State-change Notification", "detail": gone}
+        observe_instance.handler(changed, Context())
+
+    def ended(self, arn: str) -> Document:
+        """Wait for the end of an execution; returns its description."""
+        states = boto3.client("stepfunctions")
+        until(lambda: states.describe_execution(executionArn=arn)["status"] != "RUNNING", f"{arn} to end")
+        return states.describe_execution(executionArn=arn)
+
+    @staticmethod
+    def sweep(arn: str, status: str) -> None:
+        """Deliver the status-change event of an ended execution."""
+        sweep_run.handler({"source": "aws.states", "detail": {"executionArn": arn, "status": status}}, Context())
+
+    @staticmethod
+    def entered(arn: str) -> list[str]:
+        """Return the states an execution entered, in order."""
+        pages = boto3.client("stepfunctions").get_paginator("get_execution_history").paginate(executionArn=arn)
+        events = [event for page in pages for event in page["events"]]
+        return [e["stateEnteredEventDetails"]["name"] for e in events if "stateEnteredEventDetails" in e]
+
+    @staticmethod
+    def left_behind() -> list[str]:
+        """Return every instance that lives and every schedule there is."""
+        pages = boto3.client("ec2").describe_instances()
+        instances = [i for r in pages["Reservations"] for i in r["Instances"]]
+        alive = [i["InstanceId"] for i in instances if i["State"]["Name"] != "terminated"]
+        return alive + [s["Name"] for s in boto3.client("scheduler").list_schedules()["Schedules"]]
+
+
+def metadata(record: RunRecord) -> bytes:
+    """Return a model_metadata.json."""
+    data = {
+        "dataset": "small", "sha256": "0" * 64, "series": 1, "rows": 24, "freq": "MS", "season_length": 12,
+        "prediction_length": 6, "n_windows": 1, "first_ds": "2019-01-01", "last_ds": "2020-12-01",
+    }  # fmt: skip
+    environment = {"sha256": "0" * 64, "packages": {}, "python": "3.11", "device": "cpu", "dtype": "float32"}
+    models = {
+        name: {"metrics": {"mae": 1.0, "mase": 0.5}, "seconds": 1.0, "backtest_path": "b", "forecast_path": "f"}
+        for name in record.request["models"]
+    }
+    document = {
+        "schema_version": 1, "run_id": record.run_id, "created_at": "2026-11-23T18:00:00Z",
+        "request": record.request, "data": data, "environment": environment, "models": models,
+    }  # fmt: skip
+    return dump("model_metadata", document)
+
+
+def until(look: Callable[[], Any], what: str) -> Any:
+    """Return the first true value of `look`; fails after patience."""
+    gives_up_at = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < gives_up_at:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"waited {PATIENCE_SECONDS:.0f} s for {what}")
