@@ -26,6 +26,7 @@ class Glance:
     phase: str
     progress: str
     run_id: str | None
+    at_most_usd: float | None
     cause: str
 
 
@@ -33,8 +34,12 @@ def follow(stack: Stack, execution_arn: str, out: TextIO = sys.stdout) -> Glance
     """Print a line for each change until the execution ends; returns the last glance."""
     begun = time.monotonic()
     shown: tuple[str, ...] = ()
-    last = Glance(RUNNING, "", "", "", None, "")
+    estimated = False
+    last = Glance(RUNNING, "", "", "", None, None, "")
     for last in glances(stack, execution_arn):
+        if last.at_most_usd is not None and not estimated:
+            print(f"  run {last.run_id}, at most {last.at_most_usd:.2f} USD on AWS", file=out, flush=True)
+            estimated = True
         line = (last.state, last.phase, last.progress)
         if line != shown and last.state:
             minutes, seconds = divmod(int(time.monotonic() - begun), 60)
@@ -52,7 +57,8 @@ def glances(stack: Stack, execution_arn: str) -> Iterator[Glance]:
     states = boto3.client("stepfunctions")
     while True:
         execution = states.describe_execution(executionArn=execution_arn)
-        state, run_id = _newest_state(states, execution_arn)
+        state, run = _newest_state(states, execution_arn)
+        run_id = run.get("run_id")
         report = _report(stack, run_id) if run_id and state == "AwaitTraining" else {}
         yield Glance(
             status=execution["status"],
@@ -60,6 +66,7 @@ def glances(stack: Stack, execution_arn: str) -> Iterator[Glance]:
             phase=report.get("phase", ""),
             progress=_progress(report),
             run_id=run_id,
+            at_most_usd=run.get("at_most_usd"),
             cause=execution.get("cause", "") or "",
         )
         if execution["status"] != RUNNING:
@@ -67,15 +74,16 @@ def glances(stack: Stack, execution_arn: str) -> Iterator[Glance]:
         time.sleep(POLL_SECONDS)
 
 
-def _newest_state(states: Any, execution_arn: str) -> tuple[str, str | None]:
-    """Return the state entered last and the run id in its input."""
+def _newest_state(states: Any, execution_arn: str) -> tuple[str, dict[str, Any]]:
+    """Return the state entered last and what AcceptRun said of the run, {} before it did."""
     newest = states.get_execution_history(executionArn=execution_arn, reverseOrder=True, maxResults=50)["events"]
     for event in newest:
         details = event.get("stateEnteredEventDetails")
         if details:
             state_input = json.loads(details.get("input") or "{}")
-            return details["name"], state_input.get("run", {}).get("run_id") if isinstance(state_input, dict) else None
-    return "", None
+            run = state_input.get("run") if isinstance(state_input, dict) else None
+            return details["name"], run if isinstance(run, dict) else {}
+    return "", {}
 
 
 def _report(stack: Stack, run_id: str) -> dict[str, Any]:

@@ -17,6 +17,8 @@ STATE_READ_TIMEOUT_SECONDS = 10
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Supervise one attempt; return 0 when its end is on S3, whatever the end was."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # How boto3 found its credentials is no part of the story of a run.
+    logging.getLogger("botocore").setLevel(logging.WARNING)
     identity, folders = parse_arguments(arguments)
     folders.state.mkdir(parents=True, exist_ok=True)
     supervisor = Supervisor(

@@ -110,6 +110,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     parser.add_argument("--report-fd", type=int, required=True)
     parsed = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("botocore").setLevel(logging.WARNING)
     signal.signal(signal.SIGTERM, _interrupt)
     with os.fdopen(parsed.report_fd, "w", buffering=1) as stream:
         manifest = json.loads(parsed.manifest.read_text())

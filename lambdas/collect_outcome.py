@@ -16,12 +16,14 @@ from lambdas.flows.verifying import verify_artifacts
 def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     """Return the outcome of the attempt: completed only when every artifact is in the bucket as claimed."""
     found = cloud()
+    # A refusal replaces the input, which need not be an object; later errors stand beside the run.
+    error = event["state"].get("error", event["state"])
     record = found.runs.of_execution(event["execution_arn"])
     if record:
         about(record.run_id, attempt=record.attempt)
         record = take_in(found, record)
     state = found.compute.state_of(record.instance_id) if record and record.instance_id else ""
-    end = ending(record, event["state"].get("error"), found.now(), state)
+    end = ending(record, error, found.now(), state)
     if record:
         end = _checked(found, record, end)
     result = outcome(record, end, found.now())

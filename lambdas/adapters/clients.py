@@ -7,14 +7,17 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-# A call that hangs must not eat the function's whole time: connect and read limits, five tries in all.
-_CONFIG = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 5})
+TRIES = 5
 
 
 @lru_cache
-def client(service: str) -> Any:
-    """Return the client of `service`, kept for the life of the process."""
-    return boto3.client(service, config=_CONFIG)  # type: ignore[call-overload]
+def client(service: str, tries: int = TRIES) -> Any:
+    """Return the client of `service`, kept for the life of the process.
+
+    A call that hangs must not eat the function's whole time: connecting and reading are limited, and so are tries.
+    """
+    config = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": tries})
+    return boto3.client(service, config=config)  # type: ignore[call-overload]
 
 
 def error_code(error: ClientError) -> str:

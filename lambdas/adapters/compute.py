@@ -10,6 +10,8 @@ from lambdas.adapters.clients import client, error_code, error_message
 from lambdas.core.inventory import Inventory, Resource
 from lambdas.core.ladder import Rung
 
+# EC2 answers a lack of capacity with HTTP 500, which boto3 repeats: the next rung is the better try.
+LAUNCH_TRIES = 2
 _GONE = ("NotFound", "IncorrectState", "IncorrectInstanceState")
 _ALIVE = ("pending", "running", "stopping", "stopped", "shutting-down")
 
@@ -49,7 +51,7 @@ class Compute:
             }
             owned.append("spot-instances-request")
         try:
-            answer = client("ec2").run_instances(
+            answer = client("ec2", LAUNCH_TRIES).run_instances(
                 MinCount=1,
                 MaxCount=1,
                 ClientToken=token,

@@ -131,4 +131,5 @@ def test_diagrams_name_every_working_state(name):
 def test_no_page_holds_a_place_of_one_machine(page):
     text = page.read_text()
     assert re.findall(r"(?<![\w$.}])/(?:home|root|work|tmp|Users)/\S*", text) == []
+    assert re.findall(r"pypi\.org|pythonhosted|npmjs|127\.0\.0\.1:\d+", text) == []
     assert re.findall(r"\b(?:TODO|FIXME|TBD)\b|@@", text) == []

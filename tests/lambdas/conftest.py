@@ -231,7 +231,7 @@ def _make(monkeypatch: pytest.MonkeyPatch) -> World:
     clock, states = Clock(), FakeStepFunctions()
     spy = Ec2(clients.client("ec2"))
     monkeypatch.setattr(cloud.Cloud, "now", staticmethod(lambda: clock.now))
-    monkeypatch.setattr(compute, "client", lambda service: spy if service == "ec2" else clients.client(service))
+    monkeypatch.setattr(compute, "client", lambda service, *_: spy if service == "ec2" else clients.client(service))
     monkeypatch.setattr(executions, "client", lambda _service: states)
     monkeypatch.setattr(cleaning, "POLL_SECONDS", 0.0)
     return World(cloud.cloud(), clock, spy, states, vpc_id)

@@ -282,6 +282,7 @@ def test_an_aborted_execution_is_cleaned_up_by_its_event(stage: Stage, stage_nam
     ("request_", "code", "field"),
     [
         ({"modles": []}, "RequestInvalid", "modles"),
+        (["not an object"], "RequestInvalid", "expected object"),
         ({"n_windows": 0}, "RequestInvalid", "n_windows"),
         ({"dataset": "absent"}, "DatasetNotFound", "datasets/absent/"),
         ({"max_cost_usd": 0.1}, "CostCapTooLow", "max_cost_usd"),
