@@ -28,7 +28,7 @@ def main() -> int:
         print(f"AWS did not answer as expected: {error}", file=sys.stderr)
         return 2
     if last.run_id:
-        print("\n" + show.report(stack, show.load(stack, last.run_id)))
+        print("\n" + show.report(stack, show.concluded(stack, last.run_id)))
     else:
         print(f"\n{last.status}: {last.cause}")
     return 0 if last.status == "SUCCEEDED" else 1

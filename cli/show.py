@@ -1,6 +1,7 @@
 """What a run gave: verdict, metrics, forecasts, cost, receipt. Runs on a person's machine."""
 
 import json
+import time
 from typing import Any
 
 import boto3
@@ -12,6 +13,8 @@ from contracts.documents import Document
 from lambdas.core.acceptance import iso
 from lambdas.core.records import RunRecord, from_item
 
+# A stopped execution is cleaned up by an event; EC2 takes a minute or more to end an instance.
+CONCLUSION_SECONDS = 180
 METRICS = {"mae": "MAE", "mase": "MASE", "wql": "WQL", "sharpe_ratio": "Sharpe ratio"}
 
 
@@ -25,6 +28,14 @@ def load(stack: Stack, run_id: str) -> RunRecord:
     if "Item" not in item:
         raise RunMissing(f"run {run_id}: expected a run of the table {stack.runs_table}, found none.")
     return from_item(item["Item"])
+
+
+def concluded(stack: Stack, run_id: str) -> RunRecord:
+    """Return the record of a run whose execution has ended, after a stop once it was cleaned up and recorded."""
+    gives_up_at = time.monotonic() + CONCLUSION_SECONDS
+    while not (record := load(stack, run_id)).ended_at and time.monotonic() < gives_up_at:
+        time.sleep(1)
+    return record
 
 
 def newest(stack: Stack, limit: int) -> list[RunRecord]:

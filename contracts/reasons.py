@@ -80,7 +80,7 @@ REASONS: dict[str, Reason] = {
         Reason(
             "BootFailed",
             "The instance's bootstrap failed.",
-            "Read logs/bootstrap.log of the run, correct what it names and start again.",
+            "Read logs/attempt-<n>/bootstrap.log of the run, correct what it names and start again.",
         ),
         Reason(
             "PreflightFailed",
@@ -96,7 +96,7 @@ REASONS: dict[str, Reason] = {
         Reason(
             "TrainingFailed",
             "The training process failed.",
-            "Read logs/training.log of the run; the cause holds its last error.",
+            "Read logs/attempt-<n>/training.log of the run; the cause holds its last error.",
         ),
         Reason(
             "ResultsSyncFailed",
@@ -118,7 +118,8 @@ REASONS: dict[str, Reason] = {
         Reason(
             "NoProgress",
             "The instance was alive but made no progress within the no-progress timeout.",
-            "Read logs/training.log of the run; raise no_progress_timeout_seconds if a step truly takes longer.",
+            "Read logs/attempt-<n>/training.log of the run; "
+            "raise no_progress_timeout_seconds if a step truly takes longer.",
         ),
         Reason(
             "PhaseTimedOut",

@@ -3,7 +3,6 @@
 import aws_cdk as cdk
 from constructs import Construct, IDependable
 
-from contracts import layout
 from infra.workflow import Workflow
 
 
@@ -18,15 +17,7 @@ class Drain(Construct):
             "drain_stack",
             cdk.Duration.minutes(15),
             {**workflow.cleanup_environment, "STATE_MACHINE_ARN": allow.state_machine_arn},
-            [
-                *workflow.clean_up(),
-                allow.stop(),
-                allow.list_executions(),
-                allow.list_records(),
-                allow.read_objects(layout.RUNS),
-                allow.know_absence(),
-                allow.write_objects(layout.REGISTRY),
-            ],
+            [*workflow.conclude(), allow.list_executions()],
         )
         drain = cdk.CustomResource(
             self,

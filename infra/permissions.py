@@ -163,8 +163,21 @@ class Permissions:
                 conditions={"StringEquals": {"ec2:CreateAction": "RunInstances"}},
             ),
             Statement(actions=["ssm:GetParameters"], resources=[parameter]),
+            self._create_spot_role(),
             self.pass_role(compute.role, "ec2.amazonaws.com"),
         ]
+
+    def _create_spot_role(self) -> Statement:
+        """Let the first spot launch of an account make EC2's own role for it, and no other role.
+
+        https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/service-linked-roles-spot-instance-requests.html
+        """
+        role = "aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot"
+        return Statement(
+            actions=["iam:CreateServiceLinkedRole"],
+            resources=[self.stack.format_arn(service="iam", region="", resource="role", resource_name=role)],
+            conditions={"StringEquals": {"iam:AWSServiceName": "spot.amazonaws.com"}},
+        )
 
     @property
     def state_machine_arn(self) -> str:

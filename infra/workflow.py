@@ -73,28 +73,31 @@ class Workflow(Construct):
             allow.pass_role(self.scheduler_role, "scheduler.amazonaws.com"),
         ]
 
-    def _add_sweep(self) -> lambda_.Function:
+    def conclude(self) -> list[iam.PolicyStatement]:
+        """Return what a function may do that ends a run in the workflow's stead: stop, clean up, record."""
         allow = self.permissions
-        name = f"{allow.project}-sweep-run"
-        arn = cdk.Stack.of(self).format_arn(
-            service="lambda", resource="function", resource_name=name, arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME
-        )
-        policy = [
+        return [
             *self.clean_up(),
-            allow.console(),
             allow.stop(),
             allow.list_records(),
             allow.read_objects(layout.RUNS),
             allow.know_absence(),
             allow.write_objects(layout.REGISTRY),
         ]
+
+    def _add_sweep(self) -> lambda_.Function:
+        allow = self.permissions
+        name = f"{allow.project}-sweep-run"
+        arn = cdk.Stack.of(self).format_arn(
+            service="lambda", resource="function", resource_name=name, arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME
+        )
         # It arms schedules that call itself, so its own ARN has to be known by name.
         return self.functions.add(
             "SweepRun",
             "sweep_run",
             cdk.Duration.minutes(5),
             {**self.environment, **self._schedule_environment(arn)},
-            policy,
+            [*self.conclude(), allow.console()],
             function_name=name,
         )
 

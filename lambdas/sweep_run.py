@@ -23,6 +23,10 @@ class LeftoversRemain(Exception):
     """Something is left of a run; the switch is armed again, and Lambda repeats the event."""
 
 
+class RunUnknown(Exception):
+    """An execution that was stopped has no run, or none yet; Lambda repeats the event twice, minutes later."""
+
+
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], _context: Any) -> None:
     """Close the run, delete what is left, write receipt and verdict where the workflow did not."""
@@ -30,7 +34,7 @@ def handler(event: dict[str, Any], _context: Any) -> None:
     by_time = event.get("source") == DEAD_MAN
     record = found.runs.load(event["run_id"]) if by_time else found.runs.of_execution(event["detail"]["executionArn"])
     if record is None:
-        logger.info("no run was registered, so nothing was launched")
+        _expect_none(event)
         return
     about(record.run_id)
     record = close(found, record)
@@ -38,6 +42,14 @@ def handler(event: dict[str, Any], _context: Any) -> None:
         _stop(record)
     _sweep(found, record, DEAD_MAN if by_time else "status_change")
     _conclude(found, found.runs.load(record.run_id) or record, _verdict(event, by_time))
+
+
+def _expect_none(event: dict[str, Any]) -> None:
+    """Accept that there is no run, unless the execution was stopped: its AcceptRun may be about to register one."""
+    status = event.get("detail", {}).get("status")
+    if status in _CODES:
+        raise RunUnknown(f"The execution {status.lower()} and registered no run yet.")
+    logger.info("no run was registered, so nothing was launched")
 
 
 def _stop(record: RunRecord) -> None:

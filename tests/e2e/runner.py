@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,14 @@ from contracts.documents import Document, parse
 from lambdas.core.records import RunRecord, from_item
 from local.cloud import LocalCloud
 from local.faults import Faults
+from tests.waiting import until
 
 PATIENCE_SECONDS = 150.0
+
+
+def patiently(look: Callable[[], Any], what: str) -> Any:
+    """Wait as long as a whole run may take on a busy machine."""
+    return until(look, what, PATIENCE_SECONDS)
 
 
 @dataclass
@@ -75,11 +80,11 @@ class Runner:
 
     def finish(self, arn: str) -> Ended:
         states = self.client("stepfunctions")
-        until(lambda: states.describe_execution(executionArn=arn)["status"] != "RUNNING", f"{arn} to end")
+        patiently(lambda: states.describe_execution(executionArn=arn)["status"] != "RUNNING", f"{arn} to end")
         ended = states.describe_execution(executionArn=arn)
         record = self.record_of(arn)
         if record:
-            until(lambda: self.record_of(arn).ended_at, "the verdict to be recorded")  # type: ignore[union-attr]
+            patiently(lambda: self.record_of(arn).ended_at, "the verdict to be recorded")  # type: ignore[union-attr]
         return Ended(arn, ended["status"], ended.get("error", ""), ended.get("cause", ""), self.record_of(arn))
 
     def record_of(self, arn: str) -> RunRecord | None:
@@ -106,7 +111,7 @@ class Runner:
             reached = state and state["phase"] == "training" and progress.get("step", 0) >= step
             return record if reached and record.instance_id == state["instance_id"] else None
 
-        return until(far_enough, "training to progress")
+        return patiently(far_enough, "training to progress")
 
     def document(self, name: str, record: RunRecord, path: str) -> Document | None:
         try:
@@ -129,7 +134,7 @@ class Runner:
 
     def assert_nothing_left(self, record: RunRecord) -> Document:
         """Assert that nothing of the run is left, in the cloud and in its receipt; returns the receipt."""
-        until(lambda: self.document("cleanup_status", record, layout.CLEANUP_STATUS), "the receipt")
+        patiently(lambda: self.document("cleanup_status", record, layout.CLEANUP_STATUS), "the receipt")
         receipt = self.document("cleanup_status", record, layout.CLEANUP_STATUS)
         assert receipt is not None
         assert receipt["everything_gone"], receipt
@@ -138,14 +143,3 @@ class Runner:
         volumes = self.client("ec2").describe_volumes(Filters=[{"Name": "tag:RunId", "Values": [record.run_id]}])
         assert volumes["Volumes"] == []
         return receipt
-
-
-def until(look: Callable[[], Any], what: str, patience_seconds: float = PATIENCE_SECONDS) -> Any:
-    """Return the first true value of `look`; fails after patience."""
-    gives_up_at = time.monotonic() + patience_seconds
-    while time.monotonic() < gives_up_at:
-        found = look()
-        if found:
-            return found
-        time.sleep(0.3)
-    raise AssertionError(f"waited {patience_seconds:.0f} s for {what}")

@@ -8,7 +8,7 @@ import pytest
 
 from contracts import layout
 from tests.e2e.conftest import NO_CAPACITY
-from tests.e2e.runner import Runner, until
+from tests.e2e.runner import Runner, patiently
 
 pytestmark = [pytest.mark.emulator, pytest.mark.slow]
 
@@ -222,7 +222,7 @@ def test_an_uploaded_request_starts_one_run_however_often_the_event_comes(runner
         found = states.list_executions(stateMachineArn=runner.environment["STATE_MACHINE_ARN"], maxResults=1000)
         return [e["executionArn"] for e in found["executions"] if e["name"].startswith("upload-")]
 
-    (arn,) = until(uploads, "the upload to start a run")
+    (arn,) = patiently(uploads, "the upload to start a run")
     function = next(
         f["FunctionName"]
         for f in runner.client("lambda").list_functions()["Functions"]
@@ -256,4 +256,4 @@ def test_an_uploaded_file_that_is_no_request_gets_a_note_beside_it(runner: Runne
             return None
         return s3.get_object(Bucket=runner.bucket, Key="requests/broken.json.rejected.txt")["Body"].read().decode()
 
-    assert "expected a JSON object" in until(note, "the note")
+    assert "expected a JSON object" in patiently(note, "the note")

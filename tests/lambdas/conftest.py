@@ -19,6 +19,7 @@ from lambdas.core.acceptance import checked_request, deadline_at
 from lambdas.core.ladder import Rung
 from lambdas.core.records import Attempt, RunRecord
 from lambdas.flows import cleaning, launching
+from tests.lambda_context import Context
 
 REGION = "us-east-1"
 IMAGE = "ami-0123456789abcdef0"
@@ -90,16 +91,6 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = CREATED_AT + 60
-
-
-@dataclass
-class Context:
-    """What Powertools reads of a Lambda context."""
-
-    function_name: str = "test"
-    memory_limit_in_mb: int = 256
-    invoked_function_arn: str = "arn:aws:lambda:us-east-1:123456789012:function:test"
-    aws_request_id: str = "request-1"
 
 
 @dataclass

@@ -140,3 +140,15 @@ def test_an_execution_that_registered_no_run_left_nothing(world, sweep, name):
 
     assert world.keys() == []
     assert world.states.calls == []
+
+
+def test_a_stop_during_acceptance_is_repeated_until_the_run_is_known(world, sweep, event):
+    """The Lambda of AcceptRun is not stopped with its execution: it may register the run after the event."""
+    with pytest.raises(sweep_run.RunUnknown):
+        sweep("stepfunctions_execution_aborted")
+
+    record = world.register(execution_arn=event("stepfunctions_execution_aborted")["detail"]["executionArn"])
+    sweep("stepfunctions_execution_aborted")
+
+    ended = world.cloud.runs.load(record.run_id)
+    assert (ended.status, ended.reason_code) == ("aborted", "Aborted")

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import time
 import uuid
 import zipfile
 from collections.abc import Callable
@@ -11,18 +10,9 @@ from functools import cache
 from typing import Any
 
 from local.deployment import client
+from tests.waiting import until
 
 ROLE = "arn:aws:iam::000000000000:role/any"
-
-
-def until(look: Callable[[], Any], seconds: float = 15.0) -> Any:
-    """Return the first truthy value of `look`; fail when there is none in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if value := look():
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"nothing seen within {seconds} seconds")
 
 
 class Bench:

@@ -12,7 +12,8 @@ import pytest
 
 from local.cloud import LocalCloud
 from local.faults import Faults
-from tests.local.bench import Bench, until
+from tests.local.bench import Bench
+from tests.waiting import until
 
 MINUTE_SECONDS = 1.0
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}

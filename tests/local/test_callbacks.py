@@ -6,7 +6,8 @@ import time
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.local.bench import Bench, until, waiting
+from tests.local.bench import Bench, waiting
+from tests.waiting import until
 
 pytestmark = pytest.mark.emulator
 

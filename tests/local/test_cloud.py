@@ -17,7 +17,8 @@ from local.cloud import CloudError, LocalCloud
 from local.deployment import CDK, REPOSITORY, DeploymentFailed
 from local.faults import FaultRefused, Faults
 from local.state_folder import CLOUD_MARKER, StateFolder, read_json
-from tests.local.bench import Bench, until
+from tests.local.bench import Bench
+from tests.waiting import until
 
 SLEEP = "#!/bin/bash\nsetsid sleep 60 &\nsleep 60\n"
 TEMPLATE = {

@@ -10,7 +10,8 @@ from local import processes
 from local.cloud import LocalCloud
 from local.faults import FaultRefused, Faults
 from local.state_folder import INSTANCE_MARKER
-from tests.local.bench import Bench, until
+from tests.local.bench import Bench
+from tests.waiting import until
 
 pytestmark = pytest.mark.emulator
 SLEEP = "#!/bin/bash\necho begun\nsleep 60\n"

@@ -8,7 +8,8 @@ from botocore.exceptions import ClientError
 
 from local.faults import Faults
 from local.public_images import IMAGE, NAME
-from tests.local.bench import ROLE, Bench, until
+from tests.local.bench import ROLE, Bench
+from tests.waiting import until
 
 pytestmark = pytest.mark.emulator
 
@@ -91,7 +92,7 @@ def test_one_time_schedule_fires_and_deletes_itself(bench: Bench) -> None:
     def fired() -> bool:
         return "fired-by-schedule" in [one["Name"] for one in bench.client("s3").list_buckets()["Buckets"]]
 
-    until(fired, 30)
+    until(fired, seconds=30)
     until(lambda: "once" not in [one["Name"] for one in bench.client("scheduler").list_schedules()["Schedules"]])
 
 

@@ -3,8 +3,6 @@
 import hashlib
 import importlib
 import json
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +14,8 @@ from contracts import layout
 from contracts.documents import Document, dump
 from lambdas import observe_instance, observe_state, sweep_run
 from lambdas.core.records import RunRecord
+from tests.lambda_context import Context
+from tests.waiting import until
 
 REPOSITORY = Path(__file__).parent.parent.parent
 STATES = ("AcceptRun", "LaunchInstance", "AwaitTraining", "CollectOutcome", "Cleanup", "RecordRun")
@@ -24,16 +24,6 @@ ROLE = "arn:aws:iam::123456789012:role/stage"
 MONTHS = [f"{year}-{month:02d}-01" for year in (2019, 2020) for month in range(1, 13)]
 CSV = "unique_id,ds,y\n" + "".join(f"a,{month},{number}\n" for number, month in enumerate(MONTHS))
 PATIENCE_SECONDS = 60.0
-
-
-@dataclass
-class Context:
-    """What Powertools reads of a Lambda context."""
-
-    function_name: str = "stage"
-    memory_limit_in_mb: int = 256
-    invoked_function_arn: str = "arn:aws:lambda:us-east-1:123456789012:function:stage"
-    aws_request_id: str = "stage"
 
 
 def call_handler(name: str, payload: Any) -> dict[str, Any]:
@@ -82,7 +72,7 @@ class Stage:
             ready = record and record.stage == stage and record.attempt == attempt and record.task_token
             return record if ready and record.instance_id else None
 
-        return until(there, f"{arn} to wait in {stage}")
+        return until(there, f"{arn} to wait in {stage}", PATIENCE_SECONDS)
 
     def report(self, record: RunRecord, seq: int, status: str = "running", **more: Any) -> None:
         """Write system-state.json as the instance does, and deliver the event."""
@@ -149,7 +139,11 @@ class Stage:
     def ended(self, arn: str) -> Document:
         """Wait for the end of an execution; returns its description."""
         states = boto3.client("stepfunctions")
-        until(lambda: states.describe_execution(executionArn=arn)["status"] != "RUNNING", f"{arn} to end")
+        until(
+            lambda: states.describe_execution(executionArn=arn)["status"] != "RUNNING",
+            f"{arn} to end",
+            PATIENCE_SECONDS,
+        )
         return states.describe_execution(executionArn=arn)
 
     @staticmethod
@@ -189,14 +183,3 @@ def metadata(record: RunRecord) -> bytes:
         "request": record.request, "data": data, "environment": environment, "models": models,
     }  # fmt: skip
     return dump("model_metadata", document)
-
-
-def until(look: Callable[[], Any], what: str) -> Any:
-    """Return the first true value of `look`; fails after patience."""
-    gives_up_at = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < gives_up_at:
-        found = look()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"waited {PATIENCE_SECONDS:.0f} s for {what}")

@@ -11,7 +11,8 @@ from contracts import layout
 from lambdas import cleanup
 from lambdas.adapters.compute import Compute, LaunchFailed
 from lambdas.core.inventory import Inventory, Resource
-from tests.statemachine.stage import BUCKET, Context, Stage
+from tests.lambda_context import Context
+from tests.statemachine.stage import BUCKET, Stage
 
 REQUEST = {"dataset": "small", "prediction_length": 3, "n_windows": 1}
 # moto lets a waiting task wait on after StopExecution and ends as the task does: here only what the controller does

@@ -25,7 +25,7 @@ def test_a_reason_that_was_sent_is_the_reason(make_record):
 
 
 def test_the_cause_of_a_failed_function_is_its_message(make_record, event):
-    error = event("state_collect_outcome_after_refusal")["state"]["error"]
+    error = event("state_collect_outcome_after_refusal")["state"]
 
     assert ending(None, error, NOW).code == "RequestInvalid"
     assert ending(None, error, NOW).detail.startswith("modles: expected")
