@@ -9,7 +9,7 @@ export PYTHONPATH := $(CURDIR)
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 1
 READY := .venv/.ready node_modules/.ready
 
-.PHONY: help setup demo test lint local-up local-env local-down model-card datasets docs clean
+.PHONY: help setup demo test lint local-up local-env local-down model-card datasets docs bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ local-down: ## end the embedded cloud and every process it started
 
 datasets: $(READY) ## convert the demo data sets into build/datasets
 	@$(PYTHON) -m scripts.make_datasets
+
+bench: $(READY) ## measure the controller: bundle, imports, transitions, seconds to the end of the machine
+	@$(PYTHON) -m benchmarks.controller
 
 model-card: $(READY) ## measure the bundled Chronos weights again and write their card
 	@$(PYTHON) -m benchmarks.model_card --write
