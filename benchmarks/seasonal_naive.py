@@ -43,6 +43,11 @@ class SeasonalNaive:
     def save(self, folder: Path, ids: Sequence[str], final: Forecast) -> None:
         """Write nothing: there is no parameter to keep."""
 
+    def caveats(self, horizon: int, levels: Sequence[float]) -> list[str]:
+        """Say nothing: it does what it is asked."""
+        del horizon, levels
+        return []
+
     def close(self) -> None:
         """Hold nothing, so give nothing back."""
 

@@ -1,6 +1,7 @@
 """`python -m cli watch|show|list`: runs from the command line. Runs on a person's machine."""
 
 import argparse
+import signal
 import sys
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -11,6 +12,8 @@ from cli.stack import StackMissing, find_stack
 
 def main() -> int:
     """Carry out one command; returns the exit code, 1 when the run did not succeed."""
+    # `... | head` ends this program as it ends any other, without a trace.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     arguments = _parser().parse_args()
     try:
         stack = find_stack(arguments.stack)

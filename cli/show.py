@@ -86,14 +86,24 @@ def _metrics(stack: Stack, record: RunRecord) -> str:
     lines = [
         f"{data['series']} series, {data['rows']} rows of {data['dataset']} ({data['freq']}), "
         f"{data['n_windows']} windows of {data['prediction_length']} steps",
-        f"  {'model':<18}" + "".join(f"{title:>14}" for title in METRICS.values()) + f"{'seconds':>10}",
+        f"  {'model':<18}" + "".join(f"{title:>17}" for title in METRICS.values()) + f"{'seconds':>10}",
     ]
     for name, model in metadata["models"].items():
-        cells = "".join(f"{_cell(model['metrics'], key):>14}" for key in METRICS)
+        cells = "".join(f"{_cell(model['metrics'], key):>17}" for key in METRICS)
         lines.append(f"  {name:<18}{cells}{model['seconds']:>10.1f}")
-    lines.append("  MASE below 1 beats repeating the last season; the Sharpe ratio is shown with its standard error.")
+    lines.append(
+        "  MASE 1 is the error that repeating the last season made in the history, one season ahead.\n"
+        "  The Sharpe ratio, with its standard error, means something for prices only."
+    )
+    lines += [f"  note: {name}: {note}" for name, model in metadata["models"].items() for note in _model_notes(model)]
     lines += [f"  note: {note}" for note in data.get("notes", [])]
     return "\n".join(lines)
+
+
+def _model_notes(model: Document) -> list[str]:
+    failed = model.get("series_failed", 0)
+    fallback = [f"{failed} series could not be forecast by the model and were by a naive fallback."] if failed else []
+    return fallback + list(model.get("notes", []))
 
 
 def _cell(metrics: Document, key: str) -> str:

@@ -39,7 +39,7 @@ REASONS: dict[str, Reason] = {
         Reason(
             "DatasetInvalid",
             "The data set cannot be used.",
-            "Correct the file, column and row named in the cause, upload it and start again.",
+            "Correct the file or the request as the cause says, and start again.",
         ),
         Reason(
             "ModelWeightsMissing",

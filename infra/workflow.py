@@ -122,11 +122,11 @@ class Workflow(Construct):
             allow.schedules(["CreateSchedule", "UpdateSchedule"]),
             allow.pass_role(self.scheduler_role, "scheduler.amazonaws.com"),
         ])  # fmt: skip
-        self._state("LaunchInstance", 120, launch, [
+        self._state("LaunchInstance", 240, launch, [
             *reports, allow.settle(), allow.find_instances(), allow.terminate(),
             *allow.launch(compute, network.vpc, network.security_group),
         ])  # fmt: skip
-        self._state("AwaitTraining", 60, {}, [*reports, allow.settle()])
+        self._state("AwaitTraining", 60, {}, [*reports, allow.settle(), allow.find_instances(), allow.terminate()])
         self._state(
             "CollectOutcome",
             240,

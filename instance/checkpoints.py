@@ -39,8 +39,8 @@ class Finished:
 
 
 def quantile_columns(levels: Sequence[float]) -> list[str]:
-    """Return the column names of quantiles: q0.1, q0.5 ..."""
-    return [f"q{level:g}" for level in levels]
+    """Return the column names of quantiles: q0.1, q0.5 ..., every digit of the level, so that no two are the same."""
+    return [f"q{level}" for level in levels]
 
 
 class Checkpoints:

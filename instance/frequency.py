@@ -119,7 +119,7 @@ def infer(times: Times) -> str | None:
         return None
     step = float(np.median(np.diff(times).astype("timedelta64[s]").astype(np.int64)))
     days = times.astype("datetime64[D]")
-    if step == DAY or (step < 4 * DAY and step % DAY == 0 and bool(np.is_busday(days).all())):
+    if step == DAY or (0 < step < 4 * DAY and step % DAY == 0 and bool(np.is_busday(days).all())):
         return _daily(days)
     for alias, seconds in FIXED_SECONDS.items():
         if step == seconds:

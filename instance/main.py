@@ -4,6 +4,8 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
 
 from instance.identity import Folders, Identity, parse_arguments
 from instance.metadata_service import metadata_service
@@ -40,9 +42,16 @@ def _state_report(identity: Identity, folders: Folders) -> StateReport:
     def put(key: str, body: bytes) -> None:
         client.put_object(Bucket=identity.bucket, Key=key, Body=body, ContentType="application/json")
 
-    began = folders.state / "started_at"
-    started_at = began.read_text().strip() if began.is_file() else utc_now()
-    return StateReport(identity, put, folders.state, started_at)
+    return StateReport(identity, put, folders.state, _started_at(folders.state / "started_at"))
+
+
+def _started_at(path: Path) -> str:
+    """Return when the bootstrap began, or now if its file holds no time, as on a full disk."""
+    try:
+        text = path.read_text().strip()
+        return text if datetime.fromisoformat(text).tzinfo else utc_now()
+    except (OSError, ValueError):
+        return utc_now()
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def wql(y: Floats, quantiles: Floats, levels: Floats) -> float | None:
     Returns
     -------
     float or None
-        None when the observations sum to zero.
+        None when the observations sum to zero, or to more than a float can hold.
 
     Notes
     -----
@@ -101,7 +101,8 @@ def wql(y: Floats, quantiles: Floats, levels: Floats) -> float | None:
         return None
     error = y[..., np.newaxis] - quantiles
     pinball = np.maximum(levels * error, (levels - 1) * error)
-    return float(2 * np.nansum(pinball) / total / len(levels))
+    loss = float(2 * np.nansum(pinball) / total / len(levels))
+    return loss if np.isfinite(loss) else None
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ def sharpe(
     point forecast of step t. At the first step of a window the forecast starts from the last known value, so
     f(t - 1) = p(t - 1) there.
 
-    - Position: s(t) = sign(f(t) / f(t-1) - 1), long, flat or short by the forecast return of the step. A step that was
+    - Position: s(t) = sign(f(t) - f(t-1)), long, flat or short by the forecast return of the step; every f of a window
+      is known at its cutoff. A step that was
       not observed (a holiday) cannot be traded: s(t) = s(t-1). Positions are carried from window to window; before the
       first one s(0) = 0.
     - Return: r(t) = s(t) * (p(t) / p(t-1) - 1) - cost * |s(t) - s(t-1)|, with cost = transaction_cost_bps / 10,000.

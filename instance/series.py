@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contracts.reasons import DatasetInvalid
-from instance.frequency import CHOICES, Frequency, Times, infer
+from instance.frequency import CHOICES, Frequency, Positions, Times, infer
 
 Values = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -86,7 +86,7 @@ def build_series(frame: Any, request: dict[str, Any], notes: list[str]) -> Serie
     if not keeper.ids:
         raise DatasetInvalid(
             f"expected at least one series with {shortest} observations ({request['n_windows']} windows of {horizon} "
-            f"steps and {MIN_HISTORY} before them), found none among {len(groups)} series. "
+            f"steps and {MIN_HISTORY} before them), found none among {len(groups)} series: {' '.join(keeper.notes())} "
             "Lower n_windows or prediction_length, or upload longer series."
         )
     return SeriesSet(
@@ -156,9 +156,10 @@ class _Keeper:
         times, y = times[start:], y[start:]
         if np.isnan(y).mean() > MAX_NAN_SHARE:
             return self._leave_out("with more than half of the values missing", name)
-        grid = self._on_grid(name, times, y)
-        if len(grid) < self.shortest:
+        positions = self._on_grid(name, times)
+        if positions[-1] + 1 < self.shortest:
             return self._leave_out(f"shorter than {self.shortest} steps", name)
+        grid = self._without_holes(name, positions, y)
         self._refuse_far_future(name, times[0], len(grid))
         self._count("values without a number filled with the value before", int(np.isnan(y).sum()))
         gap = "holidays" if self.frequency.alias == "B" else "missing timestamps"
@@ -177,7 +178,7 @@ class _Keeper:
         ]
         return done + left
 
-    def _on_grid(self, name: str, times: Times, y: Values) -> Values:
+    def _on_grid(self, name: str, times: Times) -> Positions:
         positions, aligned = self.frequency.positions(times, np.full(len(times), times[0]))
         if not aligned.all():
             at = times[int(np.argmin(aligned))]
@@ -185,11 +186,15 @@ class _Keeper:
                 f"series {name}: expected steps of {self.frequency.alias} from {times[0]}, found {at}, which is not "
                 "one. Correct the timestamp, or set freq in the request."
             )
+        return positions
+
+    def _without_holes(self, name: str, positions: Positions, y: Values) -> Values:
         length = int(positions[-1]) + 1
         if length - len(y) > MAX_MISSING_SHARE * length:
             raise DatasetInvalid(
                 f"series {name}: expected at most {MAX_MISSING_SHARE:.0%} missing timestamps at frequency "
-                f"{self.frequency.alias}, found {length - len(y)} of {length}. Fill them, or set freq in the request."
+                f"{self.frequency.alias}, found {length - len(y)} of {length}. "
+                "Fill them, or set the frequency of the data as freq in the request."
             )
         grid = np.full(length, np.nan)
         grid[positions] = y

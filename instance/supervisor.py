@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,12 @@ SPOT_GRACE_SECONDS = 60.0
 STOP_GRACE_SECONDS = 20.0
 LOG_BYTES = 5 << 20
 INTERRUPTED_EXIT = 2
+# What system-state.json and training.json take.
+PHASES = ("preflight", "data_sync", "training", "results_sync")
+STATUSES = ("pass", "fail", "interrupted")
+LARGEST_COUNT = 10**12
+UNIT_LENGTH = 40
+SHUT_DOWN = Outcome("interrupted", "InstanceLost", "The machine was told to shut down.")
 
 
 class ManifestUnreadable(Exception):
@@ -64,14 +70,16 @@ class Supervisor:
     record: PhaseRecord = field(default_factory=PhaseRecord)
     told: Outcome | None = None
     phase: str = "preflight"
-    phase_started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    began: float = field(default_factory=time.monotonic)
+    phase_began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     spot_polled_at: float = 0.0
     asked_to_stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> bool:
         """Supervise the attempt to its end; return whether the terminal state is on S3."""
-        self.record.boot(read_timeline(self.folders.state / "timeline"), self.state.started_at)
         try:
+            self.record.boot(read_timeline(self.folders.state / "timeline"), self.state.started_at)
             outcome = self._attempt()
         except ManifestUnreadable as error:
             outcome = Outcome("failed", "BootFailed", str(error))
@@ -123,26 +131,35 @@ class Supervisor:
 
     def _reason_to_stop(self, limits: Limits) -> Outcome | None:
         if self.asked_to_stop.is_set():
-            return Outcome("interrupted", "InstanceLost", "The machine was told to shut down.")
+            return SHUT_DOWN
         if time.monotonic() - self.spot_polled_at >= SPOT_POLL_SECONDS:
             self.spot_polled_at = time.monotonic()
             at = self.metadata.spot_interruption()
             if at is not None:
                 return Outcome("interrupted", "SpotInterrupted", f"AWS takes the machine back at {at}.")
-        return limits.broken(datetime.now(UTC), self.phase, self.phase_started_at)
+        return limits.broken(self._now(), self.phase, self.phase_began_at)
+
+    def _now(self) -> datetime:
+        """Return the time by a clock that nobody sets: a corrected system clock must not break a limit."""
+        return self.began_at + timedelta(seconds=time.monotonic() - self.began)
 
     def _stopped(self, worker: WorkerProcess, why: Outcome) -> Outcome:
+        # What it said before is its own fault; what it says while the machine goes down may be the end of its children.
+        told = None if why.status == "interrupted" else self.told
         worker.stop(SPOT_GRACE_SECONDS if why.code == "SpotInterrupted" else STOP_GRACE_SECONDS)
         self._hear_out(worker)
         # A worker that got everything uploaded before it could be stopped has done its work.
         finished = worker.process.returncode == 0 and self.record.artifacts is not None
-        return Outcome("completed") if finished else why
+        return Outcome("completed") if finished else told or why
 
     def _ended(self, worker: WorkerProcess) -> Outcome:
         self._hear_out(worker)
         code = worker.process.returncode
         if code == 0 and self.record.artifacts is not None:
             return Outcome("completed")
+        # A shutdown ends every process at once: the worker, or what it works with, may go before the flag is looked at.
+        if self.asked_to_stop.is_set() or code in (INTERRUPTED_EXIT, -signal.SIGTERM):
+            return SHUT_DOWN
         if self.told is not None:
             return self.told
         if code == -signal.SIGKILL:
@@ -151,7 +168,8 @@ class Supervisor:
             sentence = f"The worker was ended by signal {-code} in {self.phase}."
         else:
             sentence = f"The worker ended in {self.phase} with exit code {code} before it was done."
-        return Outcome("failed", "TrainingFailed", f"{sentence} Last lines: {worker.last_words()}")
+        said = worker.last_words()
+        return Outcome("failed", "TrainingFailed", f"{sentence} Last lines: {said}" if said else sentence)
 
     def _hear_out(self, worker: WorkerProcess) -> None:
         deadline = time.monotonic() + 2 * EVENT_SECONDS
@@ -162,15 +180,14 @@ class Supervisor:
 
     def _apply(self, event: dict[str, Any]) -> None:
         match event:
-            case {"event": "phase", "phase": str(phase)}:
-                self.phase, self.phase_started_at = phase, datetime.now(UTC)
+            case {"event": "phase", "phase": str(phase)} if phase in PHASES:
+                self.phase, self.phase_began_at = phase, self._now()
                 self.record.begin(phase)
                 self.state.phase(phase)
             case {"event": "progress", "progress": {"step": int(step), "total": total, "unit": str(unit)}, **rest}:
-                counted = {"step": max(0, step), "total": total if isinstance(total, int) else None, "unit": unit[:40]}
-                self.state.progress(counted, str(rest.get("message", "")))
+                self.state.progress(_counted(step, total, unit), str(rest.get("message", "")))
             case {"event": "finished", "phase": str(phase), "status": str(status), "details": dict(details)}:
-                self.record.finish(phase, status, details)
+                self.record.finish(phase, status if status in STATUSES else "fail", details)
             case {"event": "failed", "code": str(code), "message": str(message)}:
                 self.told = Outcome("failed", code if code in REASONS else "TrainingFailed", message)
             case {"event": "artifacts", "artifacts": list(artifacts)}:
@@ -180,7 +197,7 @@ class Supervisor:
         """Upload training.json; without it a completed run cannot be verified, so it is not one."""
         try:
             self._put(layout.TRAINING, self.record.document(self.identity, outcome))
-        except (ClientError, BotoCoreError, DocumentInvalid) as error:
+        except Exception as error:  # whatever it is, the end of the run must be told
             logger.exception("training.json could not be uploaded")
             if outcome.status == "completed":
                 return Outcome("failed", "ResultsSyncFailed", f"training.json could not be uploaded: {error}")
@@ -201,3 +218,10 @@ class Supervisor:
         self.client.put_object(
             Bucket=self.identity.bucket, Key=self.identity.prefix + name, Body=body, ChecksumAlgorithm="SHA256"
         )
+
+
+def _counted(step: int, total: Any, unit: str) -> dict[str, Any]:
+    """Return progress within the bounds of system-state.json."""
+    known = isinstance(total, int) and 0 <= total <= LARGEST_COUNT
+    counted = int(min(max(0, step), LARGEST_COUNT))
+    return {"step": counted, "total": int(total) if known else None, "unit": unit[:UNIT_LENGTH]}

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from botocore.exceptions import BotoCoreError, ClientError
 
+from contracts.reasons import ModelWeightsMissing
 from instance import artifacts
 from instance.backtest import Actuals, actuals, history, score
 from instance.checkpoints import Checkpoints, Finished, Unit
@@ -73,7 +74,6 @@ class Training:
         what = actuals(series, request["n_windows"])
         units = len(request["models"]) * (request["n_windows"] + 1)
         self.reporter.expect(units * len(series.ids), "series forecasts", "Loading the models.")
-        seed_everything(request["seed"])
         models = {name: self._one_model(name, series, what, details) for name in request["models"]}
         artifacts.write_metadata(self.results, self._metadata(series, models))
         details.update(series=len(series.ids), units=units, models=list(models))
@@ -91,12 +91,14 @@ class Training:
             artifacts.write_backtest(self.results, name, series, what, windows, levels=levels)
             artifacts.write_forecast(self.results, name, series, final, levels)
             artifacts.write_model(self.results, model, series, final)
+            caveats = model.caveats(series.prediction_length, levels)
         return {
             "metrics": score(what, windows, series, request),
             "seconds": round(sum(unit.seconds for unit in done), 3),
             "backtest_path": artifacts.backtest_path(name),
             "forecast_path": artifacts.forecast_path(name),
-            "series_failed": final.failed,
+            "series_failed": max(unit.forecast.failed for unit in done),
+            "notes": caveats,
         }
 
     def _unit(
@@ -113,6 +115,8 @@ class Training:
             return resumed
         began = time.monotonic()
         known = history(series, unit.window, request["n_windows"])
+        # Before each unit, so that one computed after a resume is the one that a whole attempt computes.
+        seed_everything(request["seed"])
         forecast = model.forecast(known, series.prediction_length, request["quantile_levels"], self.reporter.advance)
         finished = Finished(forecast, time.monotonic() - began)
         try:
@@ -125,7 +129,9 @@ class Training:
     @contextmanager
     def _opened(self, name: str, series: SeriesSet) -> Iterator[Model]:
         model: Model
-        if name == ChronosZeroShot.name and self.inputs.weights is not None:
+        if name == ChronosZeroShot.name:
+            if self.inputs.weights is None:
+                raise ModelWeightsMissing(f"{name}: expected weights in the manifest, found none. Start a new run.")
             model = ChronosZeroShot(self.inputs.weights, self.placement)
         else:
             model = AutoETS(series.season_length, cores=os.cpu_count() or 1)

@@ -98,7 +98,7 @@ class WorkerProcess:
             for line in stream:
                 try:
                     event = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     continue
                 if isinstance(event, dict):
                     self.events.put(event)

@@ -3,12 +3,14 @@
 from datetime import datetime
 from typing import Any
 
+from lambdas.adapters.clients import repeatable
 from lambdas.adapters.cloud import cloud
 from lambdas.adapters.telemetry import about, logger
 from lambdas.flows.accepting import accept
 
 
 @logger.inject_lambda_context(clear_state=True)
+@repeatable
 def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     """Return what the next states need of the run; raises a RunError named after the reason code."""
     created_at = int(datetime.fromisoformat(event["started_at"]).timestamp())

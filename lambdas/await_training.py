@@ -2,13 +2,18 @@
 
 from typing import Any
 
-from lambdas.adapters.cloud import cloud
+from botocore.exceptions import BotoCoreError, ClientError
+
+from lambdas.adapters.clients import repeatable
+from lambdas.adapters.cloud import Cloud, cloud
 from lambdas.adapters.telemetry import about, logger
-from lambdas.core.records import TRAINING
+from lambdas.core.records import TRAINING, RunRecord
+from lambdas.flows.launching import end_others
 from lambdas.flows.reporting import report
 
 
 @logger.inject_lambda_context(clear_state=True)
+@repeatable
 def handler(event: dict[str, Any], _context: Any) -> None:
     """Store the token, then look at the newest report: one that came before the token settles the state now."""
     about(event["run_id"], attempt=event["attempt"])
@@ -16,5 +21,22 @@ def handler(event: dict[str, Any], _context: Any) -> None:
     record = found.runs.load(event["run_id"])
     if record is None:
         raise RuntimeError(f"run {event['run_id']} is not registered")
-    changes = {"stage": TRAINING, "task_token": event["task_token"], "status": "training", "attempt": event["attempt"]}
-    report(found, found.runs.begin_stage(record, changes))
+    changes = {
+        "stage": TRAINING,
+        "task_token": event["task_token"],
+        "status": "training",
+        "attempt": event["attempt"],
+        # The instance has reported, so its launch is over, even if nobody heard EC2's answer.
+        "launch_ended_at": record.launch_ended_at or found.now(),
+    }
+    record = found.runs.begin_stage(record, changes)
+    _end_others(found, record)
+    report(found, record)
+
+
+def _end_others(found: Cloud, record: RunRecord) -> None:
+    """See that the run pays for one instance, now that EC2 has had time to show what it launched. Best effort."""
+    try:
+        end_others(found, record)
+    except (ClientError, BotoCoreError) as error:
+        logger.warning("could not look for other instances", extra={"problem": str(error)[:300]})

@@ -7,7 +7,7 @@ from lambdas.adapters.cloud import Cloud, cloud
 from lambdas.adapters.telemetry import about, logger
 from lambdas.core.records import RunRecord
 from lambdas.flows.cleaning import REARM_SECONDS, clean
-from lambdas.flows.recording import close, ended_attempts
+from lambdas.flows.recording import close, end_billing
 
 PATIENCE_SECONDS = 25
 MAX_ROUNDS = 40
@@ -39,7 +39,7 @@ def _clean(found: Cloud, record: RunRecord) -> list[str]:
     record = close(found, record)
     receipt = clean(found, record, "state_machine", PATIENCE_SECONDS)
     if receipt["everything_gone"]:
-        found.runs.note(record, ended_attempts(record, found.now()))
+        end_billing(found, record)
     return [item for kind in receipt["inventory"].values() for item in kind["left"]]
 
 

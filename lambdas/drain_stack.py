@@ -11,7 +11,7 @@ from lambdas.adapters.telemetry import about, logger
 from lambdas.core.inventory import plan
 from lambdas.core.records import RunRecord
 from lambdas.flows.cleaning import clean
-from lambdas.flows.recording import close, ended_attempts, record_verdict
+from lambdas.flows.recording import close, end_billing, record_verdict
 
 PATIENCE_SECONDS = 600
 POLL_SECONDS = 3.0
@@ -42,7 +42,7 @@ def drain(found: Cloud) -> str:
         about(record.run_id)
         receipt = clean(found, record, "stack_deletion", patient_until - time.monotonic())
         if receipt["everything_gone"]:
-            ended = found.runs.note(record, ended_attempts(record, found.now()))
+            ended = end_billing(found, record)
             record_verdict(found, ended, "aborted", "Aborted", STOPPED)
     return _empty(found, patient_until)
 

@@ -3,15 +3,17 @@
 from typing import Any
 
 from contracts.reasons import LaunchRefused
+from lambdas.adapters.clients import repeatable
 from lambdas.adapters.cloud import Cloud, cloud
 from lambdas.adapters.runs_table import Superseded
 from lambdas.adapters.telemetry import about, logger
 from lambdas.core.records import RunRecord
-from lambdas.flows.launching import begin, end_other_attempts, walk
+from lambdas.flows.launching import await_end_of_others, begin, end_others, walk
 from lambdas.flows.reporting import report
 
 
 @logger.inject_lambda_context(clear_state=True)
+@repeatable
 def handler(event: dict[str, Any], _context: Any) -> None:
     """Launch the attempt's instance; the state itself ends when the instance reports that it booted."""
     about(event["run_id"], attempt=event["attempt"])
@@ -28,5 +30,6 @@ def handler(event: dict[str, Any], _context: Any) -> None:
 
 
 def _launch(found: Cloud, record: RunRecord, event: dict[str, Any]) -> RunRecord:
-    begun = begin(found, record, event["attempt"], event["task_token"])
-    return walk(found, end_other_attempts(found, begun))
+    begun = end_others(found, begin(found, record, event["attempt"], event["task_token"]))
+    await_end_of_others(found, begun)
+    return walk(found, begun)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from lambdas.adapters.cloud import Cloud, cloud
+from lambdas.adapters.runs_table import Superseded
 from lambdas.adapters.telemetry import about, logger
 from lambdas.core.records import TERMINAL_STATES, RunRecord
 from lambdas.core.reducer import Settlement, settlement
@@ -21,7 +22,7 @@ def handler(event: dict[str, Any], _context: Any) -> None:
     about(record.run_id, attempt=record.attempt, instance_id=instance_id)
     if event["detail-type"] == SPOT_WARNING:
         logger.warning("spot interruption notice")
-        found.runs.note(record, {"interruption_at": found.now()})
+        _note_interruption(found, record)
         return
     record = take_in(found, record)
     tell(record, _loss(record, event["detail"]["state"], found.now()))
@@ -35,6 +36,13 @@ def _current_run(found: Cloud, instance_id: str) -> RunRecord | None:
         return None
     current = record.attempt == tagged[1] and record.instance_id in ("", instance_id)
     return record if current else None
+
+
+def _note_interruption(found: Cloud, record: RunRecord) -> None:
+    try:
+        found.runs.note_attempt(record, {"interruption_at": found.now()})
+    except Superseded:
+        logger.info("the attempt is over already")
 
 
 def _loss(record: RunRecord, state: str, now: int) -> Settlement | None:

@@ -12,7 +12,7 @@ from lambdas.adapters.telemetry import about, emit, logger
 from lambdas.core.records import RunRecord
 from lambdas.flows.cleaning import REARM_SECONDS, clean, find
 from lambdas.flows.evidence import keep_console
-from lambdas.flows.recording import close, ended_attempts, publish, record_verdict
+from lambdas.flows.recording import close, end_billing, publish, record_verdict, recost
 
 PATIENCE_SECONDS = 200
 DEAD_MAN = "dead_man"
@@ -37,6 +37,9 @@ def handler(event: dict[str, Any], _context: Any) -> None:
         _expect_none(event)
         return
     about(record.run_id)
+    if by_time:
+        # This schedule has fired: before anything else can fail, another one is armed.
+        found.schedules.arm(record.run_id, found.now() + REARM_SECONDS, fired=event.get("schedule", record.run_id))
     record = close(found, record)
     if by_time:
         _stop(record)
@@ -63,27 +66,31 @@ def _sweep(found: Cloud, record: RunRecord, net: str) -> None:
     if record.ended_at and find(found, record).empty:
         logger.info("nothing is left")
         return
+    if not found.schedules.armed(record.run_id):
+        # What is found after a run has ended has no other net if this function fails.
+        found.schedules.arm(record.run_id, found.now() + REARM_SECONDS)
     keep_console(found, record)
     receipt = clean(found, record, net, PATIENCE_SECONDS)
     if not receipt["everything_gone"]:
         emit(Leftovers=1)
-        found.schedules.arm(record.run_id, found.now() + REARM_SECONDS)
+        if net != DEAD_MAN:
+            found.schedules.arm(record.run_id, found.now() + REARM_SECONDS)
         raise LeftoversRemain(str(receipt["inventory"])[:1000])
-    found.runs.note(record, ended_attempts(record, found.now()))
+    end_billing(found, record)
 
 
 def _verdict(event: dict[str, Any], by_time: bool) -> Document:
     detail = {"status": "TIMED_OUT"} if by_time else event["detail"]
     if detail["status"] == "SUCCEEDED":
         return {"status": "completed"}
-    code = _CODES.get(detail["status"]) or detail.get("error") or ""
-    code = code if code in REASONS else "InternalError"
+    # The dead-man switch stops an execution with the reason as its error; a person gives none, or one of their own.
+    code = next((c for c in (detail.get("error"), _CODES.get(detail["status"])) if c in REASONS), "InternalError")
     status = "aborted" if code == "Aborted" else "failed"
     return {"status": status, "reason_code": code, "cause": detail.get("cause") or explain(code, "")}
 
 
 def _conclude(found: Cloud, record: RunRecord, verdict: Document) -> None:
     if record.ended_at:
-        publish(found, record)
+        publish(found, recost(found, record))
     else:
         record_verdict(found, record, **verdict)

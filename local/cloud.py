@@ -52,13 +52,15 @@ class LocalCloud:
         """Whether the server process is there and answers."""
         return self._server_pid() is not None and self._healthy()
 
-    def start(self, *, detached: bool = False) -> None:
+    def start(self, *, detached: bool = False, controller_endpoint: str = "") -> None:
         """Start the server on a free port and wait until it answers.
 
         Parameters
         ----------
         detached : bool
             Let the server outlive this process; otherwise it ends itself when this process is gone.
+        controller_endpoint : str
+            Where the Lambdas send their AWS calls, such as a proxy in front of this cloud; the cloud itself if empty.
 
         Raises
         ------
@@ -71,7 +73,7 @@ class LocalCloud:
         for name in ("server.json", "outputs.json", "capacity.json", "quotas.json", "instances", "tmp", "data"):
             _remove(self.folder.path / name)
         for _ in range(ATTEMPTS):
-            process = self._spawn(_free_port(), detached)
+            process = self._spawn(free_port(), detached, controller_endpoint)
             if self._came_up(process):
                 self._process = process
                 return
@@ -141,20 +143,20 @@ class LocalCloud:
                 return bool(answer.status == 200)
         return False
 
-    def _spawn(self, port: int, detached: bool) -> subprocess.Popen[bytes]:
+    def _spawn(self, port: int, detached: bool, controller_endpoint: str) -> subprocess.Popen[bytes]:
         self.folder.temporary.mkdir(parents=True, exist_ok=True)
         with self.folder.log.open("wb") as log:
             return subprocess.Popen(  # noqa: S603 - our own server
                 [sys.executable, "-m", "local.server", str(self.folder.path)],
                 cwd=deployment.REPOSITORY,
-                env=self._server_environment(port, detached),
+                env=self._server_environment(port, detached, controller_endpoint),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
 
-    def _server_environment(self, port: int, detached: bool) -> dict[str, str]:
+    def _server_environment(self, port: int, detached: bool, controller_endpoint: str) -> dict[str, str]:
         kept = {name: value for name in PASSED_ON if (value := os.environ.get(name))}
         kept |= {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON_PREFIX)}
         folders = {"TMPDIR": "tmp", "S3_DATA_DIR": "data/s3", "STATE_DIR": "data/state"}
@@ -174,7 +176,9 @@ class LocalCloud:
             "IOT_MTLS_ENABLED": "0",
             PARENT_MARKER: "" if detached else str(os.getpid()),
         }
-        return kept | own | {name: str(self.folder.path / part) for name, part in folders.items()}
+        # A Lambda worker inherits it; without it MiniStack names itself there.
+        endpoint = {"AWS_ENDPOINT_URL": controller_endpoint} if controller_endpoint else {}
+        return kept | own | endpoint | {name: str(self.folder.path / part) for name, part in folders.items()}
 
     def _came_up(self, process: subprocess.Popen[bytes]) -> bool:
         deadline = time.monotonic() + START_SECONDS
@@ -190,7 +194,8 @@ class LocalCloud:
         return "\n".join(self.folder.log.read_text(errors="replace").splitlines()[-20:])
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this computer that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

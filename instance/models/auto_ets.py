@@ -12,8 +12,9 @@ import numpy as np
 
 from instance.models.interface import Floats, Forecast, OnProgress
 
-CHUNK = 16
-FEWEST_FOR_PROCESSES = 64
+MOST_PER_TASK = 16
+TASKS_PER_CORE = 2
+FEWEST_STEPS_FOR_PROCESSES = 5_000  # at about half a millisecond a step, as long as processes take to start
 LONGEST_SEASON = 24  # as forecast::ets, which estimates one state per step of the season
 POINT_LEVEL = 0.5
 
@@ -37,7 +38,7 @@ class AutoETS:
     season_length : int
         Steps in a season. Seasons longer than 24 steps are left out of the model, as R's forecast::ets does.
     cores : int
-        Processes to fit in; few series are fitted in this process, since starting processes takes seconds.
+        Processes to fit in; little data is fitted in this process, since starting processes takes seconds.
     """
 
     name = "AutoETS"
@@ -51,12 +52,15 @@ class AutoETS:
         self, history: Sequence[Floats], horizon: int, levels: Sequence[float], on_progress: OnProgress
     ) -> Forecast:
         """Fit and forecast each series; see `Model.forecast`."""
-        tasks = [(list(history[i : i + CHUNK]), self.season_length, horizon, list(levels))
-                 for i in range(0, len(history), CHUNK)]  # fmt: skip
-        if self.cores == 1 or len(history) < FEWEST_FOR_PROCESSES:
+        if min(self.cores, len(history)) == 1 or sum(map(len, history)) < FEWEST_STEPS_FOR_PROCESSES:
             done = self._in_this_process(history, horizon, levels, on_progress)
         else:
-            done = self._in_processes(tasks, on_progress)
+            size = min(MOST_PER_TASK, max(1, len(history) // (TASKS_PER_CORE * self.cores)))
+            done = self._in_processes(
+                [(list(history[i : i + size]), self.season_length, horizon, list(levels))
+                 for i in range(0, len(history), size)],
+                on_progress,
+            )  # fmt: skip
         return Forecast(
             point=np.stack([one.point for one in done]),
             quantiles=np.stack([one.quantiles for one in done]),
@@ -70,6 +74,16 @@ class AutoETS:
         fitted = dict(zip(ids, final.parameters, strict=True))
         document = {"season_length": self.season_length, "series": fitted}
         (folder / "parameters.json").write_text(json.dumps(document, indent=1, allow_nan=False))
+
+    def caveats(self, horizon: int, levels: Sequence[float]) -> list[str]:
+        """Say when the season is left out; see `Model.caveats`."""
+        del horizon, levels
+        if self.season_length <= LONGEST_SEASON:
+            return []
+        return [
+            f"the season of {self.season_length} steps is longer than the {LONGEST_SEASON} that AutoETS models, "
+            "so its forecasts have no season."
+        ]
 
     def close(self) -> None:
         """End the processes."""

@@ -71,19 +71,22 @@ class ChronosZeroShot:
     def forecast(
         self, history: Sequence[Floats], horizon: int, levels: Sequence[float], on_progress: OnProgress
     ) -> Forecast:
-        """Forecast in batches of left-padded 2-D tensors; see `Model.forecast`.
+        """Forecast in batches of left-padded tensors; see `Model.forecast`.
 
-        Series of like length share a batch, so that a long one does not pad the others.
+        Series of like length share a batch, so that a long one does not pad the others. A series whose forecast is not
+        finite (float16 ends at 65,504) counts as failed, and holds its last value there.
         """
         point = np.empty((len(history), horizon))
         quantiles = np.empty((len(history), horizon, len(levels)))
+        failed = 0
         order = np.argsort([len(values) for values in history], kind="stable")
         size = BATCH_SIZE[self.placement.device]
         for start in range(0, len(order), size):
             batch = order[start : start + size]
-            quantiles[batch], point[batch] = self._batch([history[i] for i in batch], horizon, levels)
+            quantiles[batch], point[batch], overflowed = self._batch([history[i] for i in batch], horizon, levels)
+            failed += overflowed
             on_progress(len(batch))
-        return Forecast(point=point, quantiles=quantiles)
+        return Forecast(point=point, quantiles=quantiles, failed=failed)
 
     def save(self, folder: Path, ids: Sequence[str], final: Forecast) -> None:
         """Write the configuration, and which weights were used in which format."""
@@ -99,21 +102,48 @@ class ChronosZeroShot:
         }
         (folder / "weights.json").write_text(json.dumps(used, indent=2))
 
+    def caveats(self, horizon: int, levels: Sequence[float]) -> list[str]:
+        """Say what the weights were not trained for; see `Model.caveats`."""
+        said = []
+        trained = [] if self._samples else list(self.pipeline.quantiles)
+        outside = [level for level in levels if trained and not min(trained) <= level <= max(trained)]
+        if outside:
+            said.append(
+                f"quantiles {', '.join(map(str, outside))} lie outside the levels {min(trained):g} to "
+                f"{max(trained):g} of the weights and repeat the outermost one, so their intervals are too narrow."
+            )
+        longest = int(self.pipeline.model_prediction_length)
+        if horizon > longest:
+            said.append(f"steps beyond {longest} are forecast from the model's own forecasts and less reliable.")
+        return said
+
     def close(self) -> None:
         """Drop the weights."""
         del self.pipeline
 
-    def _batch(self, history: list[Floats], horizon: int, levels: Sequence[float]) -> tuple[Floats, Floats]:
+    def _batch(self, history: list[Floats], horizon: int, levels: Sequence[float]) -> tuple[Floats, Floats, int]:
         import torch  # noqa: PLC0415 - loaded with the first model, not with the module
+        from chronos import Chronos2Pipeline  # noqa: PLC0415
 
         context = torch.from_numpy(_left_padded(history, self.context_length))
+        if isinstance(self.pipeline, Chronos2Pipeline):
+            context = context[:, None, :]  # (batch, variates, width): every series is a task of its own
         ascending = sorted({*levels, 0.5})
         raw, _ = self.pipeline.predict_quantiles(context, prediction_length=horizon, quantile_levels=ascending)
         stacked = torch.stack(list(raw)) if isinstance(raw, list) else raw
         values = stacked.reshape(len(history), horizon, len(ascending)).to(torch.float64).cpu().numpy()
         # A model's quantiles may cross; sorting never makes a quantile loss worse (Chernozhukov et al. 2010).
+        failed = int((~np.isfinite(values)).any(axis=(1, 2)).sum())
         values = np.sort(_without_nan(values, history), axis=-1)
-        return values[..., [ascending.index(level) for level in levels]], values[..., ascending.index(0.5)]
+        asked = [ascending.index(level) for level in levels]
+        return values[..., asked], values[..., ascending.index(0.5)], failed
+
+    @property
+    def _samples(self) -> bool:
+        """Whether the model draws samples, from which any quantile can be taken, as the first Chronos models do."""
+        from chronos import ChronosPipeline  # noqa: PLC0415
+
+        return isinstance(self.pipeline, ChronosPipeline)
 
 
 def _load(folder: Path, placement: Placement) -> Any:
@@ -170,6 +200,6 @@ def _left_padded(history: list[Floats], context_length: int) -> Any:
 
 
 def _without_nan(values: Floats, history: list[Floats]) -> Floats:
-    """Replace what overflowed (float16 beyond 65,504) by the last value known: (batch, horizon, levels)."""
+    """Replace what is not finite by the last value known: (batch, horizon, levels)."""
     last = np.array([series[-1] for series in history])[:, np.newaxis, np.newaxis]
     return np.where(np.isfinite(values), values, last)

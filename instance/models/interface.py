@@ -19,9 +19,9 @@ class Forecast:
     Parameters
     ----------
     point : float64 array, shape (n_series, horizon)
-        Median forecasts.
+        The median of Chronos, the mean of AutoETS (its median, too, where the intervals are normal).
     quantiles : float64 array, shape (n_series, horizon, n_levels)
-        Quantile forecasts, ascending along the last axis.
+        Quantile forecasts, one a level, in the order of the levels asked for; they do not cross.
     failed : int
         Series that the model itself could not forecast and a fallback did.
     parameters : list of dict
@@ -62,6 +62,9 @@ class Model(Protocol):
 
     def save(self, folder: Path, ids: Sequence[str], final: Forecast) -> None:
         """Write what describes the model into `folder`, as JSON; `final` is the forecast beyond the data."""
+
+    def caveats(self, horizon: int, levels: Sequence[float]) -> list[str]:
+        """Return sentences on how forecasts of these steps and levels differ from what one would expect."""
 
     def close(self) -> None:
         """Give back processes and memory."""

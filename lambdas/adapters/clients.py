@@ -1,13 +1,21 @@
-"""boto3 clients, one a service, with bounded retries and timeouts. Runs in Lambda."""
+"""boto3 clients, one a service, with bounded retries and timeouts, and their errors. Runs in Lambda."""
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, wraps
 from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 TRIES = 5
+CONNECT_SECONDS = 5
+READ_SECONDS = 20
+Handler = Callable[[dict[str, Any], Any], Any]
+
+
+class AwsUnavailable(Exception):
+    """AWS refused, throttled or did not answer, however often it was asked. The state machine asks again later."""
 
 
 @lru_cache
@@ -16,8 +24,29 @@ def client(service: str, tries: int = TRIES) -> Any:
 
     A call that hangs must not eat the function's whole time: connecting and reading are limited, and so are tries.
     """
-    config = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": tries})
+    config = Config(
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": tries},
+    )
     return boto3.client(service, config=config)  # type: ignore[call-overload]
+
+
+def repeatable(handler: Handler) -> Handler:
+    """Let a handler's AWS errors leave it under one name, which the state machine's Retry can match.
+
+    botocore makes a class of its own for each error that a service models (ThrottlingException, ...), and Step
+    Functions matches class names.
+    """
+
+    @wraps(handler)
+    def named(event: dict[str, Any], context: Any) -> Any:
+        try:
+            return handler(event, context)
+        except (ClientError, BotoCoreError) as error:
+            raise AwsUnavailable(f"{type(error).__name__}: {error}") from error
+
+    return named
 
 
 def error_code(error: ClientError) -> str:

@@ -3,21 +3,21 @@
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from contracts import layout
 from lambdas.adapters.clients import client, error_code, error_message
 from lambdas.core.inventory import Inventory, Resource
-from lambdas.core.ladder import Rung
+from lambdas.core.ladder import NO_ANSWER, Rung
+from lambdas.core.records import Attempt
 
 # EC2 answers a lack of capacity with HTTP 500, which boto3 repeats: the next rung is the better try.
 LAUNCH_TRIES = 2
-_GONE = ("NotFound", "IncorrectState", "IncorrectInstanceState")
 _ALIVE = ("pending", "running", "stopping", "stopped", "shutting-down")
 
 
 class LaunchFailed(Exception):
-    """EC2 refused a rung; `code` is its error code."""
+    """EC2 refused a rung; `code` is its error code, NO_ANSWER when none came: the instance may exist then."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
@@ -63,6 +63,8 @@ class Compute:
             )
         except ClientError as error:
             raise LaunchFailed(error_code(error), error_message(error)) from error
+        except BotoCoreError as error:
+            raise LaunchFailed(NO_ANSWER, str(error)[:500]) from error
         instance = answer["Instances"][0]
         return Launched(instance["InstanceId"], instance.get("Placement", {}).get("AvailabilityZone", ""))
 
@@ -88,14 +90,18 @@ class Compute:
         ended = frozenset(i["InstanceId"] for i in flat if i["State"]["Name"] == "terminated")
         return Inventory(tuple(alive + self._attached(run_id)), terminated=ended)
 
-    def others_of_run(self, run_id: str, attempt: int) -> list[str]:
-        """Return the ids of living instances of a run that belong to another attempt."""
+    def alive(self, run_id: str) -> list[Attempt]:
+        """Return the living instances of a run, each as the attempt that its tags tell."""
+        return self.launched(run_id, _ALIVE)
+
+    def launched(self, run_id: str, states: tuple[str, ...] = (*_ALIVE, "terminated")) -> list[Attempt]:
+        """Return the instances of a run that EC2 still shows, for about an hour after their end; see `alive`."""
         pages = self._paged("describe_instances", "Reservations", self._filters(run_id))
         return [
-            instance["InstanceId"]
+            _attempt(instance)
             for reservation in pages
             for instance in reservation["Instances"]
-            if instance["State"]["Name"] in _ALIVE and _tags(instance).get(layout.TAG_ATTEMPT) != str(attempt)
+            if instance["State"]["Name"] in states
         ]
 
     def delete(self, resource: Resource) -> str:
@@ -112,7 +118,7 @@ class Compute:
             calls[resource.kind]()
         except ClientError as error:
             code = error_code(error)
-            return "already gone" if any(part in code for part in _GONE) else f"refused: {code}"
+            return "already gone" if "NotFound" in code else f"refused: {code}"
         return "requested"
 
     def terminate(self, instance_id: str) -> str:
@@ -171,6 +177,17 @@ class Compute:
     def _paged(operation: str, field: str, filters: list[dict[str, Any]], **more: Any) -> list[dict[str, Any]]:
         pages = client("ec2").get_paginator(operation).paginate(Filters=filters, **more)
         return [item for page in pages for item in page.get(field, [])]
+
+
+def _attempt(instance: dict[str, Any]) -> Attempt:
+    return Attempt(
+        attempt=int(_tags(instance).get(layout.TAG_ATTEMPT, "0")),
+        instance_id=instance["InstanceId"],
+        instance_type=instance["InstanceType"],
+        market="spot" if instance.get("InstanceLifecycle") == "spot" else "on_demand",
+        zone=instance.get("Placement", {}).get("AvailabilityZone", ""),
+        launched_at=int(instance["LaunchTime"].timestamp()),
+    )
 
 
 def _tags(resource: dict[str, Any]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
 from lambdas.adapters.clients import client, error_code
-from lambdas.core.records import RunRecord, from_item, to_attributes
+from lambdas.core.records import BOOT, TRAINING, RunRecord, from_item, to_attributes
 
 BY_TIME = "by-time"
 _EXECUTION = "execution#"
@@ -50,18 +50,29 @@ class RunsTable:
         try:
             client("dynamodb").transact_write_items(TransactItems=puts)
         except ClientError as error:
-            if error_code(error) not in ("TransactionCanceledException", "ConditionalCheckFailedException"):
+            reasons = error.response.get("CancellationReasons", [])
+            # A transaction is cancelled for throttling and conflicts too: then the run id may well be free.
+            if not any(reason.get("Code") == "ConditionalCheckFailed" for reason in reasons):
                 raise
             return False
         return True
 
     def begin_stage(self, record: RunRecord, changes: dict[str, Any]) -> RunRecord:
-        """Write the token of a waiting state. Raises Superseded when the run has ended or a later attempt began."""
+        """Write the token of a waiting state. Raises Superseded when the run has ended or is further on already."""
         attempt = changes.get("attempt", record.attempt)
-        return self._update(record, changes, Attr("closed_at").eq(0) & Attr("attempt").lte(attempt))
+        reached: ConditionBase = Attr("attempt").lte(attempt)
+        if changes["stage"] == BOOT:
+            # A late second call of LaunchInstance must not take the token of the state that waits now.
+            reached &= Attr("attempt").ne(attempt) | Attr("stage").ne(TRAINING)
+        return self._update(record, changes, Attr("closed_at").eq(0) & reached)
 
-    def record_launch(self, record: RunRecord, changes: dict[str, Any]) -> RunRecord:
-        """Write what was launched. Raises Superseded when the run has ended meanwhile."""
+    def claim_rung(self, record: RunRecord, changes: dict[str, Any]) -> RunRecord:
+        """Write what EC2 is asked for next. Raises Superseded when the run has ended or another call took over."""
+        mine = Attr("attempt").eq(record.attempt) & Attr("task_token").eq(record.task_token)
+        return self._update(record, changes, Attr("closed_at").eq(0) & mine)
+
+    def note_attempt(self, record: RunRecord, changes: dict[str, Any]) -> RunRecord:
+        """Write what happened to the current attempt. Raises Superseded when it, or the run, is over."""
         return self._update(record, changes, Attr("closed_at").eq(0) & Attr("attempt").eq(record.attempt))
 
     def advance(self, record: RunRecord, changes: dict[str, Any]) -> RunRecord:

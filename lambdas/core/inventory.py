@@ -16,8 +16,8 @@ KINDS = (
     "schedules",
 )
 
-# How long after a launch began its Lambda may still be at work, and how long EC2 may hide a new instance from
-# DescribeInstances (https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html).
+# How long after EC2 was asked for an instance it may still give one or hide it, its answer unknown; and how long it may
+# hide an instance it has given from DescribeInstances (https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html).
 LAUNCH_IN_FLIGHT_SECONDS = 150
 VISIBILITY_SECONDS = 300
 
@@ -63,7 +63,7 @@ def unseen_launches(record: RunRecord, seen: set[str], now: int) -> tuple[str, .
         Epoch seconds.
     """
     pending = []
-    if record.launch_started_at > record.launch_ended_at and now - record.launch_started_at < LAUNCH_IN_FLIGHT_SECONDS:
+    if record.rung_at > record.launch_ended_at and now - record.rung_at < LAUNCH_IN_FLIGHT_SECONDS:
         pending.append(f"a launch of attempt {record.attempt} in flight")
     for attempt in record.attempts:
         young = now - attempt.launched_at < VISIBILITY_SECONDS

@@ -6,7 +6,8 @@ from typing import Literal
 from contracts.documents import Document
 from contracts.reasons import CapacityUnavailable, LaunchRefused, QuotaTooLow, RunError
 
-Refusal = Literal["capacity", "quota", "refused"]
+Refusal = Literal["capacity", "quota", "unclear", "refused"]
+NO_ANSWER = "NoAnswer"
 
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 _CAPACITY = {
@@ -18,11 +19,21 @@ _CAPACITY = {
     "SpotMaxPriceTooLow",
     "Unsupported",
     "UnfulfillableCapacity",
+}
+# These say nothing of capacity, and after most of them the instance may exist all the same.
+_UNCLEAR = {
+    NO_ANSWER,
     "InternalError",
     "InternalFailure",
     "ServiceUnavailable",
     "Unavailable",
     "RequestLimitExceeded",
+    "Throttling",
+    "ThrottlingException",
+    "500",
+    "502",
+    "503",
+    "504",
 }
 _QUOTA = {"VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded", "SpotInstanceCountExceeded"}
 
@@ -64,9 +75,15 @@ def client_token(run_id: str, attempt: int, index: int) -> str:
 
 
 def meaning(error_code: str) -> Refusal:
-    """Return whether the next rung may help: no capacity here, a quota, or a refusal that repeats everywhere."""
+    """Return whether the next rung may help: no capacity here, a quota, or a refusal that repeats everywhere.
+
+    After an unclear answer only the same rung may be asked again, with its token: the next one could give a second
+    instance.
+    """
     if error_code in _CAPACITY:
         return "capacity"
+    if error_code in _UNCLEAR:
+        return "unclear"
     return "quota" if error_code in _QUOTA else "refused"
 
 

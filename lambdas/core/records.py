@@ -27,7 +27,10 @@ class Attempt:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """All the controller knows of a run. Times are epoch seconds of the controller's clock, 0 when not yet."""
+    """All the controller knows of a run. Times are epoch seconds of the controller's clock, 0 when not yet.
+
+    `rung` is the rung of the ladder that EC2 was asked for last, at `rung_at`.
+    """
 
     run_id: str
     execution_arn: str
@@ -44,6 +47,8 @@ class RunRecord:
     task_token: str = field(default="", repr=False)
     launch_started_at: int = 0
     launch_ended_at: int = 0
+    rung: int = 0
+    rung_at: int = 0
     instance_id: str = ""
     booted_at: int = 0
     seq: int = 0

@@ -15,6 +15,7 @@ from lambdas.core.records import RunRecord
 CHECKED_FILES = 50
 CHECKED_BYTES = 4 * 1024 * 1024
 MAX_CLASHES = 99
+SOONEST_SECONDS = 60
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 
@@ -45,7 +46,8 @@ def _prepare(cloud: Cloud, record: RunRecord, dataset: Document, weights: Docume
     )
     cloud.objects.put(record.prefix + layout.MANIFEST, dump("manifest", manifest))
     grace = record.request["heartbeat_timeout_seconds"] + cloud.settings.dead_man_margin_seconds
-    cloud.schedules.arm(record.run_id, record.deadline_at + grace)
+    # What a one-time schedule does whose moment has passed is not documented, so none is ever made.
+    cloud.schedules.arm(record.run_id, max(record.deadline_at + grace, cloud.now() + SOONEST_SECONDS))
 
 
 def _check_means(cloud: Cloud, request: Document, cost: Cost, created_at: int) -> None:

@@ -13,6 +13,7 @@ from lambdas.core.records import RunRecord
 
 POLL_SECONDS = 2.0
 REARM_SECONDS = 600
+ACCEPTED = ("requested", "already gone", "deleted")
 
 
 def clean(cloud: Cloud, record: RunRecord, checked_by: str, patience_seconds: float) -> Document:
@@ -24,13 +25,14 @@ def clean(cloud: Cloud, record: RunRecord, checked_by: str, patience_seconds: fl
     patient_until = time.monotonic() + patience_seconds
     while True:
         inventory = find(cloud, record)
-        asked = {action["resource"] for action in actions if action["result"] in ("requested", "already gone")}
+        asked = {action["resource"] for action in actions if action["result"] in ACCEPTED}
         todo = [resource for resource in plan(inventory) if resource.resource_id not in asked]
-        for resource in todo:
-            actions.append(_delete(cloud, record, resource))
+        done = [_delete(cloud, resource) for resource in todo]
+        actions += done
         if inventory.empty or time.monotonic() > patient_until:
             break
-        if not todo:
+        # What was refused, or throttled, is not asked for again without a pause.
+        if not any(action["result"] in ACCEPTED for action in done):
             time.sleep(POLL_SECONDS)
     return _sign(cloud, record, receipt(record.run_id, checked_by, iso(cloud.now()), inventory, actions))
 
@@ -39,15 +41,15 @@ def find(cloud: Cloud, record: RunRecord) -> Inventory:
     """Return the inventory of a run, its schedule and its launches in flight included."""
     inventory = cloud.compute.inventory(record.run_id)
     seen = {r.resource_id for r in inventory.resources if r.kind == "instances"} | inventory.terminated
-    schedule = (Resource("schedules", record.run_id, "armed"),) if cloud.schedules.exists(record.run_id) else ()
+    schedules = tuple(Resource("schedules", name, "armed") for name in cloud.schedules.armed(record.run_id))
     return replace(
-        inventory, resources=inventory.resources + schedule, unseen=unseen_launches(record, seen, cloud.now())
+        inventory, resources=inventory.resources + schedules, unseen=unseen_launches(record, seen, cloud.now())
     )
 
 
-def _delete(cloud: Cloud, record: RunRecord, resource: Resource) -> Document:
+def _delete(cloud: Cloud, resource: Resource) -> Document:
     if resource.kind == "schedules":
-        action, result = "disarm", cloud.schedules.disarm(record.run_id)
+        action, result = "disarm", cloud.schedules.disarm(resource.resource_id)
     else:
         action, result = "delete", cloud.compute.delete(resource)
     logger.info("cleanup", extra={"resource": resource.resource_id, "kind": resource.kind, "result": result})

@@ -1,10 +1,12 @@
 """Walk the capacity ladder until one rung gives an instance. Runs in Lambda."""
 
+import math
 import time
 from dataclasses import replace
 
 from contracts import layout
 from contracts.prices import vcpus
+from lambdas.adapters.clients import AwsUnavailable
 from lambdas.adapters.cloud import Cloud
 from lambdas.adapters.compute import Launched, LaunchFailed
 from lambdas.adapters.runs_table import Superseded
@@ -12,7 +14,10 @@ from lambdas.adapters.telemetry import logger
 from lambdas.core import ladder
 from lambdas.core.records import BOOT, Attempt, RunRecord
 
+# Together with the last call to EC2 they stay within the function's time, see infra/workflow.py.
+ENDING_SECONDS = 60
 WALK_SECONDS = 90
+POLL_SECONDS = 3.0
 SHUTDOWN_SLACK_MINUTES = 10
 
 
@@ -23,7 +28,16 @@ def begin(cloud: Cloud, record: RunRecord, attempt: int, token: str) -> RunRecor
     reset = (
         {}
         if again
-        else {**fresh, "booted_at": 0, "heartbeat_at": 0, "interruption_at": 0, "error_code": "", "error_message": ""}
+        else {
+            **fresh,
+            "booted_at": 0,
+            "heartbeat_at": 0,
+            "interruption_at": 0,
+            "error_code": "",
+            "error_message": "",
+            "rung": 0,
+            "rung_at": 0,
+        }
     )
     now = cloud.now()
     started = record.launch_started_at if again and record.launch_started_at else now
@@ -37,36 +51,56 @@ def begin(cloud: Cloud, record: RunRecord, attempt: int, token: str) -> RunRecor
     return cloud.runs.begin_stage(record, {**reset, **changes, "launch_ended_at": 0})
 
 
-def end_other_attempts(cloud: Cloud, record: RunRecord) -> RunRecord:
-    """Terminate what earlier attempts left, so that a run never pays for two instances."""
-    for instance_id in cloud.compute.others_of_run(record.run_id, record.attempt):
-        logger.info(
-            "ended an earlier attempt's instance",
-            extra={"instance_id": instance_id, "result": cloud.compute.terminate(instance_id)},
-        )
-    now = cloud.now()
-    ended = tuple(a if a.ended_at or a.attempt == record.attempt else replace(a, ended_at=now) for a in record.attempts)
+def end_others(cloud: Cloud, record: RunRecord) -> RunRecord:
+    """Terminate every living instance of the run but the current attempt's, and put on record those that were not.
+
+    Earlier attempts may have left one, and a launch whose answer was lost may have given a second one to this attempt.
+    """
+    alive = cloud.compute.alive(record.run_id)
+    kept = [a for a in alive if a.attempt == record.attempt and record.instance_id in ("", a.instance_id)]
+    paid = {record.instance_id, *(a.instance_id for a in kept)}
+    for entry in alive:
+        if entry not in kept:
+            result = cloud.compute.terminate(entry.instance_id)
+            logger.warning("ended another instance", extra={"instance_id": entry.instance_id, "result": result})
+            paid |= {entry.instance_id} if result.startswith("refused") else set()
+    # Without the id of its own instance on record, the walk finds it by its token and records it.
+    known = {entry.instance_id for entry in record.attempts}
+    found = [a for a in alive if a.instance_id not in known and (a not in kept or record.instance_id)]
+    listed, now = (*record.attempts, *found), cloud.now()
+    ended = tuple(a if a.ended_at or a.instance_id in paid else replace(a, ended_at=now) for a in listed)
     return record if ended == record.attempts else cloud.runs.note(record, {"attempts": ended})
 
 
+def await_end_of_others(cloud: Cloud, record: RunRecord) -> None:
+    """Wait, not for ever, until no instance of another attempt is left: while it ends, the quota still counts it."""
+    patient_until = time.monotonic() + ENDING_SECONDS
+    while any(a.attempt != record.attempt for a in cloud.compute.alive(record.run_id)):
+        if time.monotonic() > patient_until:
+            logger.warning("an earlier attempt's instance has not ended yet, going on")
+            return
+        time.sleep(POLL_SECONDS)
+
+
 def walk(cloud: Cloud, record: RunRecord) -> RunRecord:
-    """Launch the attempt's instance and record it; a repeated call keeps the instance that is recorded already.
+    """Launch the attempt's instance and record it; a repeated call goes on at the rung that was asked last.
 
     Raises
     ------
     CapacityUnavailable, QuotaTooLow, LaunchRefused
         When no rung gave an instance; each rung and EC2's answer is named.
+    AwsUnavailable
+        When EC2 gave no clear answer in time; the next call asks the same rung with the same token.
     """
-    if any(entry.attempt == record.attempt for entry in record.attempts):
-        # Rungs that refused before may have capacity now: walking them again could give a second instance.
-        return cloud.runs.record_launch(record, {"launch_ended_at": cloud.now()})
+    if record.instance_id and any(entry.instance_id == record.instance_id for entry in record.attempts):
+        return cloud.runs.note_attempt(record, {"launch_ended_at": cloud.now()})
     log: list[tuple[ladder.Rung, str]] = []
     gives_up_at = time.monotonic() + WALK_SECONDS
-    for index, rung in enumerate(ladder.rungs(record.request, list(cloud.settings.subnet_ids), record.attempt)):
+    rungs = ladder.rungs(record.request, list(cloud.settings.subnet_ids), record.attempt)
+    for index in range(record.rung, len(rungs)):
+        rung = rungs[index]
         try:
-            launched = cloud.compute.launch(
-                rung, ladder.client_token(record.run_id, record.attempt, index), _tags(cloud, record)
-            )
+            launched = _ask(cloud, record, index, rung, gives_up_at)
         except LaunchFailed as error:
             logger.warning("a rung refused", extra={"rung": str(rung), "problem": str(error)})
             log.append((rung, error.code))
@@ -76,6 +110,26 @@ def walk(cloud: Cloud, record: RunRecord) -> RunRecord:
         return _record(cloud, record, rung, launched, log)
     cloud.runs.note(record, {"launch_ended_at": cloud.now(), "rungs": record.rungs + _lines(log)})
     raise ladder.verdict(log, min(vcpus(kind) for kind in record.request["instance_types"]))
+
+
+def _ask(cloud: Cloud, record: RunRecord, index: int, rung: ladder.Rung, gives_up_at: float) -> Launched:
+    """Ask EC2 for a rung until the answer is clear; raises LaunchFailed, AwsUnavailable, Superseded.
+
+    The rung is on record before EC2 is asked. Whoever comes after a lost answer asks the same rung with the same token
+    and gets the same instance; another rung could have capacity meanwhile and give a second one.
+    """
+    token = ladder.client_token(record.run_id, record.attempt, index)
+    while True:
+        cloud.runs.claim_rung(record, {"rung": index, "rung_at": cloud.now()})
+        try:
+            return cloud.compute.launch(rung, token, _tags(cloud, record))
+        except LaunchFailed as error:
+            if ladder.meaning(error.code) != "unclear":
+                raise
+            if time.monotonic() > gives_up_at:
+                raise AwsUnavailable(f"{rung}: expected an instance or a refusal, found {error}") from error
+            logger.warning("no clear answer, asking again", extra={"rung": str(rung), "problem": str(error)})
+        time.sleep(POLL_SECONDS)
 
 
 def _record(
@@ -91,7 +145,7 @@ def _record(
         "launch_ended_at": now,
     }
     try:
-        return cloud.runs.record_launch(record, changes)
+        return cloud.runs.note_attempt(record, changes)
     except Superseded:
         logger.warning(
             "the run ended during the launch",
@@ -106,12 +160,12 @@ def _lines(log: list[tuple[ladder.Rung, str]]) -> tuple[str, ...]:
 
 def _tags(cloud: Cloud, record: RunRecord) -> dict[str, str]:
     """Return the tags of an attempt; the same for every call of it, since they are part of the idempotent request."""
-    longest = round((record.deadline_at - record.created_at) / 60) + SHUTDOWN_SLACK_MINUTES
+    left_minutes = math.ceil(max(0, record.deadline_at - record.launch_started_at) / 60)
     return {
         "Name": f"{cloud.settings.project}-{record.run_id}-{record.attempt}",
         layout.TAG_PROJECT: cloud.settings.project,
         layout.TAG_RUN_ID: record.run_id,
         layout.TAG_ATTEMPT: str(record.attempt),
         layout.TAG_RUN_PREFIX: record.prefix,
-        layout.TAG_MAX_MINUTES: str(longest),
+        layout.TAG_MAX_MINUTES: str(left_minutes + SHUTDOWN_SLACK_MINUTES),
     }

@@ -14,6 +14,7 @@ from lambdas.core.records import RunRecord
 from lambdas.core.registry import read_model
 
 REGISTRY_RUNS = 1000
+HARDLY_USD = 0.0001
 
 
 def record_verdict(cloud: Cloud, record: RunRecord, status: str, reason_code: str = "", cause: str = "") -> RunRecord:
@@ -29,11 +30,21 @@ def record_verdict(cloud: Cloud, record: RunRecord, status: str, reason_code: st
     }
     try:
         record = cloud.runs.finish(record, changes)
-        _count(record)
+        written = True
     except Superseded:
         record = cloud.runs.load(record.run_id) or record
+        # A write whose answer was lost is repeated, and then stands in its own way.
+        written = (record.ended_at, record.status, record.reason_code) == (now, status, reason_code)
+    if written:
+        _count(record)
     publish(cloud, record)
     return record
+
+
+def recost(cloud: Cloud, record: RunRecord) -> RunRecord:
+    """Correct the cost of a run that had a verdict before its last instance was gone."""
+    cost = actual_cost(record, cloud.now()).total_usd
+    return record if abs(cost - record.cost_usd) < HARDLY_USD else cloud.runs.note(record, {"cost_usd": cost})
 
 
 def close(cloud: Cloud, record: RunRecord) -> RunRecord:
@@ -47,6 +58,15 @@ def close(cloud: Cloud, record: RunRecord) -> RunRecord:
 def ended_attempts(record: RunRecord, now: int) -> dict[str, Any]:
     """Return the change that ends every attempt's billing at `now`, to be written when nothing is left of a run."""
     return {"attempts": tuple(a if a.ended_at else replace(a, ended_at=now) for a in record.attempts)}
+
+
+def end_billing(cloud: Cloud, record: RunRecord) -> RunRecord:
+    """End every attempt's billing when nothing is left of a run, and bill instances that nobody has put on record."""
+    record = cloud.runs.load(record.run_id) or record
+    known = {entry.instance_id for entry in record.attempts}
+    unknown = tuple(a for a in cloud.compute.launched(record.run_id) if a.instance_id not in known)
+    complete = record.with_changes({"attempts": record.attempts + unknown})
+    return cloud.runs.note(record, ended_attempts(complete, cloud.now()))
 
 
 def publish(cloud: Cloud, record: RunRecord) -> None:

@@ -4,18 +4,28 @@ import fcntl
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from local.aws_faults import AwsFaults
 from local.cloud import LocalCloud
 from tests.e2e.runner import Runner
 
 REPOSITORY = Path(__file__).parent.parent.parent
 WEIGHTS = REPOSITORY / "models" / "chronos-bolt-nano"
 NO_CAPACITY = "g4dn.xlarge"
+
+
+@dataclass
+class Faulty:
+    """A cloud whose AWS can be made to fail for the controller."""
+
+    runner: Runner
+    aws: AwsFaults
 
 
 @pytest.fixture(scope="session")
@@ -37,11 +47,43 @@ def runner(shared_folder: Path) -> Iterator[Runner]:
             cloud.stop()
 
 
+@pytest.fixture(scope="session")
+def faulty_session(shared_folder: Path) -> Iterator[Faulty]:
+    """A second cloud whose Lambdas reach AWS through a proxy; a minute of its instances' shutdown takes a second."""
+    cloud = LocalCloud(shared_folder / "faulty-cloud")
+    port = shared_folder / "faulty-port"
+    with _users(shared_folder, name="faulty") as users:
+        if users == 1:
+            aws = AwsFaults()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("SFN_WAIT_SCALE", "0.2")
+                patch.setenv("CHRONOS_LOCAL_MINUTE_SECONDS", "1")
+                cloud.start(detached=True, controller_endpoint=aws.url)
+            aws.start(cloud)
+            cloud.deploy()
+            fill(Runner(cloud))
+            port.write_text(str(aws.port))
+    yield Faulty(Runner(cloud), AwsFaults(int(port.read_text())))
+    with _users(shared_folder, -1, name="faulty") as users:
+        if users == 0:
+            cloud.stop()
+
+
+@pytest.fixture
+def faulty(faulty_session: Faulty, shared_folder: Path) -> Iterator[Faulty]:
+    """That cloud for one test at a time, since a fault meets every run, with all well before and after."""
+    with (shared_folder / "faulty-turn.lock").open("a+") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        faulty_session.aws.set()
+        yield faulty_session
+        faulty_session.aws.set()
+
+
 @contextmanager
-def _users(folder: Path, change: int = 1) -> Iterator[int]:
-    with (folder / "e2e-users.lock").open("a+") as lock:
+def _users(folder: Path, change: int = 1, name: str = "e2e") -> Iterator[int]:
+    with (folder / f"{name}-users.lock").open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        count = folder / "e2e-users"
+        count = folder / f"{name}-users"
         users = (int(count.read_text()) if count.exists() else 0) + change
         count.write_text(str(users))
         yield users

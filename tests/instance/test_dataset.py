@@ -61,7 +61,7 @@ def test_refuses_a_file_that_is_no_parquet(tmp_path: Path) -> None:
 
 
 def test_a_duplicate_across_files_names_the_second_file(tmp_path: Path) -> None:
-    with pytest.raises(DatasetInvalid, match=r"^b\.csv: column ds, row 1:"):
+    with pytest.raises(DatasetInvalid, match=r"^b\.csv: column ds, row 1: .* twice, first in a\.csv, row 1 \(1 such"):
         read_dataset([csv(tmp_path, "unique_id,ds,y\na,2024-01-01,1\n", "b.csv"), csv(tmp_path, GOOD)])
 
 
@@ -78,8 +78,8 @@ def test_missing_marks_are_nan_and_a_series_may_be_called_na(tmp_path: Path) -> 
 
 
 def test_time_zones_become_utc(tmp_path: Path) -> None:
-    frame, _ = read_dataset([csv(tmp_path, "unique_id,ds,y\na,2024-01-01T00:00:00+02:00,1\n")])
-    assert frame["ds"].tolist() == [pd.Timestamp("2023-12-31 22:00:00")]
+    frame, _ = read_dataset([csv(tmp_path, "unique_id,ds,y\na,2024-01-01T01:00:00+02:00,1\n")])
+    assert frame["ds"].tolist() == [pd.Timestamp("2023-12-31 23:00:00")]
 
 
 def test_numbers_as_timestamps_are_refused(tmp_path: Path) -> None:
@@ -94,3 +94,69 @@ def test_data_hash_depends_on_names_and_bytes_but_not_on_order(tmp_path: Path) -
     assert data_sha256([one, two]) == data_sha256([two, one])
     assert data_sha256([one, two]) != data_sha256([one, DataFile("c.csv", tmp_path, "2" * 64)])
     assert data_sha256([one]) != data_sha256([DataFile("a.csv", tmp_path, "3" * 64)])
+
+
+def parquet(folder: Path, **columns: object) -> DataFile:
+    good = {"unique_id": ["a", "a"], "ds": ["2024-01-01", "2024-01-02"], "y": [1.0, 2.0]}
+    path = folder / "a.parquet"
+    pd.DataFrame({**good, **columns}).to_parquet(path)
+    return DataFile("a.parquet", path, "0" * 64)
+
+
+@pytest.mark.parametrize("text", ["01/02/2024", "1.2.2024", "Feb 3 2024"])
+def test_a_date_that_can_be_read_in_two_ways_is_refused_not_guessed(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DatasetInvalid, match=r"column ds, row 1: expected a timestamp such as 2026-11-23 .*ISO 8601"):
+        read_dataset([csv(tmp_path, f"unique_id,ds,y\na,{text},1\n")])
+
+
+def test_midnights_of_a_time_zone_are_the_days_they_name(tmp_path: Path) -> None:
+    # As yfinance gives them: five hours apart from UTC in winter, four in summer.
+    days = pd.date_range("2024-03-08", periods=4, tz="America/New_York")
+    expected = [day.tz_localize(None) for day in days]
+    text = "unique_id,ds,y\n" + "".join(f"a,{day},1\n" for day in days)
+    for file in (csv(tmp_path, text), parquet(tmp_path, unique_id="a", ds=days, y=1.0)):
+        frame, notes = read_dataset([file])
+        assert frame["ds"].tolist() == expected
+        assert notes == [f"{file.name}: midnights in a time zone were taken as dates."]
+
+
+def test_hours_of_a_time_zone_become_utc_and_leave_no_gap(tmp_path: Path) -> None:
+    hours = pd.date_range("2024-03-10", periods=4, freq="h", tz="America/New_York")
+    frame, notes = read_dataset([parquet(tmp_path, unique_id="a", ds=hours, y=1.0)])
+    assert frame["ds"].diff().dropna().unique().tolist() == [pd.Timedelta(hours=1)]
+    assert notes == ["a.parquet: timestamps with a time zone were converted to UTC."]
+
+
+def test_a_year_beyond_nanoseconds_is_refused(tmp_path: Path) -> None:
+    later = np.array(["3024-01-01", "3024-01-02"], dtype="datetime64[us]")
+    with pytest.raises(DatasetInvalid, match=r"column ds, row 1: expected a timestamp .* found '3024-01-01"):
+        read_dataset([parquet(tmp_path, ds=later)])
+
+
+@pytest.mark.parametrize("y", [pd.to_datetime(["2024-01-01"] * 2), pd.to_timedelta([1, 2], unit="D")])
+def test_times_in_y_are_no_numbers(tmp_path: Path, y: object) -> None:
+    with pytest.raises(DatasetInvalid, match="column y, row 1: expected a number"):
+        read_dataset([parquet(tmp_path, y=y)])
+
+
+def test_a_decimal_comma_is_named_for_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(DatasetInvalid, match=r"row 1: expected as many fields as the header has.*inside numbers"):
+        read_dataset([csv(tmp_path, "unique_id,ds,y,z\na,2024-01-01,1,5,7\na,2024-01-02,1,6,7\n")])
+
+
+def test_spaces_after_commas_and_a_comma_at_the_end_do_no_harm(tmp_path: Path) -> None:
+    frame, notes = read_dataset([csv(tmp_path, "unique_id, ds, y\na, 2024-01-01, 1,\na, 2024-01-02, 2,\n")])
+    assert (frame["y"].tolist(), notes) == ([1.0, 2.0], [])
+
+
+def test_a_parquet_index_of_pandas_counts_as_a_column(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pd.DataFrame({"ds": ["2024-01-01"], "y": [1.0]}, index=pd.Index(["a"], name="unique_id")).to_parquet(path)
+    assert read_dataset([DataFile("a.parquet", path, "0")])[0]["unique_id"].tolist() == ["a"]
+
+
+def test_text_that_is_not_utf_8_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(GOOD.replace("a,", "ä,").encode("latin-1"))
+    with pytest.raises(DatasetInvalid, match=r"a\.csv: expected CSV in UTF-8.*Save it as UTF-8"):
+        read_dataset([DataFile("a.csv", path, "0")])

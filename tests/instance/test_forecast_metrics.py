@@ -152,3 +152,8 @@ def test_sharpe_does_not_depend_on_the_currency(prices: list[float], rate: float
     other = traded([p * rate for p in prices], [p * rate for p in point])
     if one.ratio is not None and other.ratio is not None and abs(one.ratio) < 1e6:
         assert one.ratio == pytest.approx(other.ratio, rel=1e-3, abs=1e-6)
+
+
+def test_wql_is_null_when_it_is_beyond_a_float() -> None:
+    with np.errstate(over="ignore", invalid="ignore"):
+        assert wql(np.full((1, 2), 1e308), np.full((1, 2, 1), -1e308), np.array([0.5])) is None

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from contracts.reasons import ModelWeightsMissing
 from instance.hardware import Hardware, Placement, decide
-from instance.models.auto_ets import AutoETS
+from instance.models.auto_ets import AutoETS, SeriesForecast, forecast_series
 from instance.models.chronos_zero_shot import ChronosZeroShot, check_folder
+from tests.instance.weights import make_chronos_2, make_chronos_t5
 
 CPU = Placement("cpu", "float32")
 
@@ -58,6 +61,38 @@ def test_chronos_goes_beyond_its_own_horizon_and_its_own_levels(tiny_weights: Pa
         forecast = ChronosZeroShot(tiny_weights, CPU).forecast(waves(64), 40, [0.05, 0.33], lambda _: None)
     assert forecast.quantiles.shape == (1, 40, 2)
     assert np.isfinite(forecast.quantiles).all()
+
+
+def test_chronos_says_which_levels_and_steps_it_was_not_trained_for(tiny_weights: Path) -> None:
+    model = ChronosZeroShot(tiny_weights, CPU)
+    assert model.caveats(16, [0.1, 0.25, 0.9]) == []
+    outside, beyond = model.caveats(17, [0.05, 0.5, 0.95])
+    assert outside.startswith("quantiles 0.05, 0.95 lie outside the levels 0.1 to 0.9 of the weights and repeat")
+    assert beyond.startswith("steps beyond 16 are forecast from the model's own forecasts")
+
+
+def test_chronos_counts_a_forecast_that_is_not_finite(tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, history = ChronosZeroShot(tiny_weights, CPU), waves(64, 64)
+    real = model.pipeline.predict_quantiles
+
+    def overflow(*arguments: Any, **named: Any) -> Any:
+        quantiles, mean = real(*arguments, **named)
+        quantiles[1, 2:] = float("inf")
+        return quantiles, mean
+
+    monkeypatch.setattr(model.pipeline, "predict_quantiles", overflow)
+    forecast = model.forecast(history, 4, [0.1, 0.5], lambda _: None)
+    assert forecast.failed == 1
+    np.testing.assert_array_equal(forecast.point[1, 2:], history[1][-1])
+
+
+@pytest.mark.parametrize("make", [make_chronos_2, make_chronos_t5])
+def test_other_generations_of_chronos_forecast_too(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "weights")
+    model = ChronosZeroShot(tmp_path / "weights", CPU)
+    forecast = model.forecast(waves(5, 100, 30), 8, [0.05, 0.5], lambda _: None)
+    assert forecast.quantiles.shape == (3, 8, 2)
+    assert (forecast.failed, model.caveats(8, [0.05, 0.5])) == (0, [])
 
 
 def test_chronos_saves_which_weights_it_used(tiny_weights: Path, tmp_path: Path) -> None:
@@ -120,6 +155,11 @@ def test_auto_ets_quantiles_are_those_of_its_normal_intervals() -> None:
     assert forecast.parameters[0]["method"].startswith("ETS(")
 
 
+def test_auto_ets_says_when_a_season_is_too_long_for_it() -> None:
+    assert AutoETS(24, cores=1).caveats(5, [0.5]) == []
+    assert AutoETS(52, cores=1).caveats(5, [0.5])[0].startswith("the season of 52 steps is longer than the 24")
+
+
 def test_auto_ets_falls_back_to_the_last_season_and_counts_it() -> None:
     short = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
     forecast = AutoETS(2, cores=1).forecast([short, waves(96)[0]], 3, [0.1, 0.5, 0.9], lambda _: None)
@@ -137,7 +177,7 @@ def test_auto_ets_takes_a_constant_series() -> None:
 
 
 def test_auto_ets_gives_the_same_in_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("instance.models.auto_ets.FEWEST_FOR_PROCESSES", 2)
+    monkeypatch.setattr("instance.models.auto_ets.FEWEST_STEPS_FOR_PROCESSES", 2)
     history, done = waves(*range(20, 40)), []
     one, two = AutoETS(1, cores=1), AutoETS(1, cores=2)
     try:
@@ -147,6 +187,18 @@ def test_auto_ets_gives_the_same_in_processes(monkeypatch: pytest.MonkeyPatch) -
         two.close()
     np.testing.assert_allclose(alone.quantiles, shared.quantiles)
     assert sum(done) == len(history)
+
+
+def test_auto_ets_shares_few_long_series_among_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks: list[int] = []
+
+    def note(_: AutoETS, given: list[Any], on_progress: Callable[[int], None]) -> list[SeriesForecast]:
+        tasks.extend(len(history) for history, *_ in given)
+        return [forecast_series(values[-30:], *rest) for history, *rest in given for values in history]
+
+    monkeypatch.setattr(AutoETS, "_in_processes", note)
+    AutoETS(1, cores=4).forecast(waves(3000, 3000, 3000), 2, [0.5], lambda _: None)
+    assert tasks == [1, 1, 1]
 
 
 def test_auto_ets_saves_parameters_by_series(tmp_path: Path) -> None:

@@ -85,3 +85,7 @@ def test_off_grid_timestamps_are_not_aligned() -> None:
 )
 def test_defaults_are_those_of_the_request_schema(alias: str, season: int, horizon: int) -> None:
     assert (Frequency(alias).season_length, Frequency(alias).prediction_length) == (season, horizon)
+
+
+def test_steps_below_a_second_are_no_days() -> None:
+    assert infer(stamps("2024-01-01", 40, "100ms")) is None

@@ -114,3 +114,16 @@ def test_refuses_a_forecast_beyond_what_timestamps_hold() -> None:
     years = pd.date_range("2150-01-01", periods=80, freq="YS")
     with pytest.raises(DatasetInvalid, match="series a: expected a forecast that ends before the year 2262"):
         build(rows("a", years, np.arange(80.0)), prediction_length=70)
+
+
+def test_a_short_series_with_holes_is_left_out_and_refuses_nothing() -> None:
+    days = pd.date_range("2024-01-01", periods=40, freq="D")
+    series = build(rows("good", days, np.arange(40.0)), rows("bad", days[[0, 9]], [1.0, 2.0]))
+    assert series.ids == ["good"]
+    assert "1 series shorter than 19 steps left out: bad." in series.notes
+
+
+def test_a_data_set_without_any_number_is_refused_for_that_reason() -> None:
+    days = pd.date_range("2024-01-01", periods=40, freq="D")
+    with pytest.raises(DatasetInvalid, match=r"1 series without any number left out: a\."):
+        build(rows("a", days, np.full(40, np.nan)))

@@ -12,7 +12,7 @@ import pytest
 
 from contracts.documents import dump, parse
 from instance.identity import Folders
-from instance.main import main
+from instance.main import _started_at, main
 from instance.metadata_service import MetadataService
 from instance.state_report import StateReport, utc_now
 from instance.supervisor import Supervisor
@@ -123,7 +123,7 @@ def test_the_workers_own_reason_is_passed_on(scene: Scene) -> None:
 def test_a_killed_worker_fails_training_and_memory_is_suspected(scene: Scene) -> None:
     state = scene.run("phase('training'); os.kill(os.getpid(), signal.SIGKILL)")
     assert state["error"]["code"] == "TrainingFailed"
-    assert "signal 9), possibly out of memory" in state["error"]["message"]
+    assert state["error"]["message"].endswith("(signal 9), possibly out of memory.")
 
 
 def test_a_worker_that_just_ends_fails_with_its_last_words(scene: Scene) -> None:
@@ -144,6 +144,49 @@ def test_nonsense_from_the_worker_is_ignored(scene: Scene) -> None:
         "phase('training'); tell(event='failed', code='no such code', message='m'); sys.exit(1)\n"
     )
     assert state["error"] == {"code": "TrainingFailed", "message": "m"}
+
+
+def test_junk_within_a_report_breaks_neither_heartbeats_nor_the_end(scene: Scene) -> None:
+    state = scene.run(
+        "phase('no phase'); phase('training')\n"
+        "tell(event='progress', progress={'step': 10**30, 'total': 10**30, 'unit': 'u'}, message='m')\n"
+        "tell(event='progress', progress={'step': True, 'total': True, 'unit': 'u'}, message='m')\n"
+        "pipe.write('[' * 100000 + '\\n')\n"
+        "tell(event='finished', phase='training', status='no status', details={'ratio': float('nan')})\n"
+        "time.sleep(2); tell(event='failed', code='DatasetInvalid', message='x' * 100000); sys.exit(1)\n"
+    )
+    assert (state["phase"], state["error"]["code"]) == ("training", "DatasetInvalid")
+    assert state["seq"] >= 3  # the heartbeats went on
+
+
+def test_a_worker_that_ends_with_the_machine_is_interrupted_not_failed(scene: Scene) -> None:
+    state = scene.run("phase('training'); os.kill(os.getpid(), signal.SIGTERM)")
+    assert (state["status"], state["error"]["code"]) == ("interrupted", "InstanceLost")
+
+
+def test_a_worker_that_said_why_and_then_hangs_is_not_blamed_on_the_limit(scene: Scene) -> None:
+    state = scene.run(
+        "phase('training'); tell(event='failed', code='DatasetInvalid', message='row 7'); time.sleep(60)",
+        phase_timeout_seconds=1,
+    )
+    assert state["error"]["code"] == "DatasetInvalid"
+
+
+def test_a_clock_that_is_set_forward_breaks_no_limit(scene: Scene) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            supervised = scene.supervisor is not None
+            return datetime.now(tz) + timedelta(hours=3 if supervised else 0)
+
+    scene.monkeypatch.setattr("instance.supervisor.datetime", Clock)
+    state = scene.run(
+        f"for name in ('training', 'results_sync'): phase(name); time.sleep(1); finished(name)\n"
+        f"tell(event='artifacts', artifacts=[{ARTIFACT!r}])\n",
+        phase_timeout_seconds=60,
+        max_cost_usd=1,
+    )
+    assert state["status"] == "completed"
 
 
 def test_a_hung_worker_lives_on_in_heartbeats_without_progress(scene: Scene) -> None:
@@ -214,6 +257,13 @@ def test_a_missing_manifest_is_a_failed_boot(scene: Scene) -> None:
     report = StateReport(IDENTITY, lambda _, body: states.append(body), folders.state, utc_now())
     assert Supervisor(IDENTITY, folders, scene.s3, report, Notice(), {}).run()
     assert parse("system_state", states[-1])["error"]["code"] == "BootFailed"
+
+
+@pytest.mark.parametrize("junk", ["", "yesterday", "2026-11-23"])
+def test_a_start_that_cannot_be_read_is_now(tmp_path: Path, junk: str) -> None:
+    (tmp_path / "started_at").write_text(junk)
+    began = datetime.fromisoformat(_started_at(tmp_path / "started_at"))
+    assert abs(datetime.now(UTC) - began) < timedelta(minutes=1)
 
 
 def test_the_entry_leaves_an_end_it_cannot_deliver_to_the_bootstrap(tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 
 from contracts.documents import parse
+from instance.models import auto_ets
 from instance.models.auto_ets import AutoETS
 from instance.reporting import Interrupted, Reporter
 from instance.worker import Worker
 from tests.instance.samples import BUCKET, PREFIX, monthly_frame, stage
+from tests.instance.weights import make_chronos_t5
 
 REQUEST = {"prediction_length": 4, "n_windows": 2}
 
@@ -223,3 +225,54 @@ def test_a_download_that_breaks_is_tried_again(
     monkeypatch.setattr(s3, "get_object", breaks_once)
     code, events = work(s3, manifest, tmp_path / "run")
     assert (code, details(events, "data_sync")["details"]["retries"]) == (0, 1)
+
+
+def test_levels_that_differ_late_stay_apart(s3: Any, tiny_weights: Path, tmp_path: Path) -> None:
+    levels = [0.1234567, 0.1234568, 0.5]
+    manifest = stage(s3, tiny_weights, monthly_frame(), {**REQUEST, "models": ["AutoETS"], "quantile_levels": levels})
+    assert work(s3, manifest, tmp_path / "run")[0] == 0
+    forecast = pd.read_parquet(tmp_path / "run" / "results" / "forecasts" / "AutoETS.parquet")
+    assert [name for name in forecast.columns if name.startswith("q")] == ["q0.1234567", "q0.1234568", "q0.5"]
+
+
+def test_what_a_model_cannot_do_is_in_the_metadata(s3: Any, tiny_weights: Path, tmp_path: Path) -> None:
+    asked = {**REQUEST, "quantile_levels": [0.05, 0.5, 0.95], "season_length": 52}
+    work(s3, stage(s3, tiny_weights, monthly_frame(), asked), tmp_path / "run")
+    metadata = parse("model_metadata", (tmp_path / "run" / "results" / "model_metadata.json").read_bytes())
+    assert "quantiles 0.05, 0.95 lie outside" in metadata["models"]["ChronosZeroShot"]["notes"][0]
+    assert "season of 52 steps" in metadata["models"]["AutoETS"]["notes"][0]
+
+
+def test_a_fallback_in_a_backtest_window_is_counted(
+    s3: Any, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = auto_ets._auto_ets
+
+    def fails_on_the_shortest(values: Any, *arguments: Any) -> Any:
+        if len(values) == 60 - 2 * 4:
+            raise ValueError("no fit")
+        return real(values, *arguments)
+
+    monkeypatch.setattr(auto_ets, "_auto_ets", fails_on_the_shortest)
+    manifest = stage(s3, tiny_weights, monthly_frame(), {**REQUEST, "models": ["AutoETS"]})
+    work(s3, manifest, tmp_path / "run")
+    metadata = parse("model_metadata", (tmp_path / "run" / "results" / "model_metadata.json").read_bytes())
+    assert metadata["models"]["AutoETS"]["series_failed"] == 3
+
+
+def test_chronos_without_weights_is_not_replaced_by_another_model(s3: Any, tiny_weights: Path, tmp_path: Path) -> None:
+    manifest = {**stage(s3, tiny_weights, monthly_frame(), REQUEST), "chronos_weights": None}
+    code, events = work(s3, manifest, tmp_path / "run")
+    assert (code, failure(events)[0]) == (1, "ModelWeightsMissing")
+
+
+def test_a_sampling_model_gives_the_same_after_a_resume(s3: Any, tmp_path: Path) -> None:
+    make_chronos_t5(tmp_path / "t5")
+    manifest = stage(s3, tmp_path / "t5", monthly_frame(), {**REQUEST, "models": ["ChronosZeroShot"]})
+    work(s3, manifest, tmp_path / "one")
+    for window in (1, 2):
+        s3.delete_object(Bucket=BUCKET, Key=f"{PREFIX}checkpoints/ChronosZeroShot/window-00{window}.json")
+    _, events = work(s3, manifest, tmp_path / "two")
+    assert details(events, "training")["details"]["units_resumed"] == 1
+    one, two = (pd.read_parquet(tmp_path / run / "results/forecasts/ChronosZeroShot.parquet") for run in ("one", "two"))
+    pd.testing.assert_frame_equal(one, two)

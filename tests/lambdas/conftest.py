@@ -133,7 +133,7 @@ class World:
     def launch(self, record: RunRecord, attempt: int = 1, **changes: Any) -> RunRecord:
         """Launch an instance of the attempt as LaunchInstance does, and record it."""
         rung = Rung("on_demand", "g4dn.2xlarge", self.cloud.settings.subnet_ids[0])
-        of_attempt = record.with_changes({"attempt": attempt})
+        of_attempt = record.with_changes({"attempt": attempt, "launch_started_at": self.clock.now})
         tags = launching._tags(self.cloud, of_attempt)
         launched = self.cloud.compute.launch(rung, f"{record.run_id}-{attempt}", tags)
         entry = Attempt(attempt, launched.instance_id, "g4dn.2xlarge", "on_demand", launched.zone, self.clock.now)
@@ -169,7 +169,7 @@ class World:
         return self.document(run_prefix(RUN_ID) + CLEANUP_STATUS)
 
     def armed(self) -> bool:
-        return self.cloud.schedules.exists(RUN_ID)
+        return bool(self.cloud.schedules.armed(RUN_ID))
 
 
 @pytest.fixture(scope="session")

@@ -74,7 +74,9 @@ def test_the_dead_man_switch_is_armed_for_after_the_deadline(world, accept):
     # 18:00 and 120 minutes, and 180 s for the last heartbeat, and the margin of 900 s.
     assert found["ScheduleExpression"] == "at(2026-11-23T20:18:00)"
     assert found["ActionAfterCompletion"] == "DELETE"
-    assert found["Target"]["Input"] == '{"source": "dead_man", "run_id": "20261123-180000"}'
+    assert found["Target"]["Input"] == (
+        '{"source": "dead_man", "run_id": "20261123-180000", "schedule": "20261123-180000"}'
+    )
 
 
 def test_called_twice_for_one_execution_it_registers_one_run(world, accept):

@@ -104,7 +104,7 @@ def test_a_second_cleanup_finds_nothing_and_says_the_same(world, clean, ended):
 
 def test_a_launch_in_flight_keeps_the_run_and_its_schedule_open(world, clean, monkeypatch):
     monkeypatch.setattr(cleanup, "PATIENCE_SECONDS", -1)
-    record = world.register(launch_started_at=world.clock.now - 5)
+    record = world.register(rung_at=world.clock.now - 5)
     world.cloud.schedules.arm(record.run_id, record.deadline_at)
 
     answer = clean()

@@ -79,7 +79,7 @@ def test_a_running_run_is_closed_cleaned_up_and_recorded_as_aborted(world, drain
 
 
 def test_a_launch_in_flight_when_the_executions_are_stopped_leaves_no_instance(world, drain, monkeypatch):
-    record = world.register(launch_started_at=world.clock.now)
+    record = world.register(rung_at=world.clock.now)
     world.states.running = [record.execution_arn]
     looks = []
     inventory = type(world.cloud.compute).inventory

@@ -27,14 +27,14 @@ def test_a_report_that_lost_the_race_to_a_newer_one_is_refused(world, runs):
 
 def test_a_report_of_an_attempt_that_was_followed_by_another_is_refused(world, runs):
     of_first_attempt = world.register()
-    runs.begin_stage(of_first_attempt, {"attempt": 2, "task_token": "token-2"})
+    runs.begin_stage(of_first_attempt, {"stage": "boot", "attempt": 2, "task_token": "token-2"})
 
     with pytest.raises(Superseded):
         runs.advance(of_first_attempt, {"seq": 9, "state": "completed"})
     with pytest.raises(Superseded):
-        runs.record_launch(of_first_attempt, {"instance_id": "i-1"})
+        runs.note_attempt(of_first_attempt, {"instance_id": "i-1"})
     with pytest.raises(Superseded):
-        runs.begin_stage(of_first_attempt, {"attempt": 1, "task_token": "token-1"})
+        runs.begin_stage(of_first_attempt, {"stage": "boot", "attempt": 1, "task_token": "token-1"})
 
     assert (world.load().attempt, world.load().state, world.load().task_token) == (2, "", "token-2")
 
@@ -44,9 +44,9 @@ def test_after_the_end_nothing_begins_and_nothing_is_launched(world, runs):
     runs.close(record, {"closed_at": 5, "task_token": ""})
 
     with pytest.raises(Superseded):
-        runs.begin_stage(record, {"task_token": "late"})
+        runs.begin_stage(record, {"stage": "boot", "task_token": "late"})
     with pytest.raises(Superseded):
-        runs.record_launch(record, {"instance_id": "i-1"})
+        runs.note_attempt(record, {"instance_id": "i-1"})
     with pytest.raises(Superseded):
         runs.close(record, {"closed_at": 6})
 

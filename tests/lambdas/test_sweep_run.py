@@ -3,6 +3,7 @@
 import pytest
 
 from lambdas import sweep_run
+from lambdas.core.costs import actual_cost
 from lambdas.flows.recording import ended_attempts
 
 
@@ -27,7 +28,9 @@ def ended(world, training):
     world.ec2.terminate_instances(InstanceIds=[training.instance_id])
     world.cloud.schedules.disarm(training.run_id)
     now = world.clock.now
-    changes = {"closed_at": now, "ended_at": now, "status": "completed", "task_token": "", "cost_usd": 0.1}
+    gone = training.with_changes(ended_attempts(training, now))
+    cost = round(actual_cost(gone, now).total_usd, 6)
+    changes = {"closed_at": now, "ended_at": now, "status": "completed", "task_token": "", "cost_usd": cost}
     return world.cloud.runs.note(training, {**changes, **ended_attempts(training, now)})
 
 
@@ -95,7 +98,7 @@ def test_the_same_event_twice_leaves_one_verdict_and_one_receipt(world, sweep, t
 
 
 def test_what_the_workflow_left_behind_is_cleaned_up_after_its_end(world, sweep, ended):
-    late = world.launch(ended)
+    late = world.launch(ended, attempt=2)
 
     sweep("stepfunctions_execution_succeeded")
 

@@ -181,6 +181,6 @@ def test_fault_without_a_cloud_says_so(state_folder: Path) -> None:
 
 
 def test_server_that_cannot_start_shows_its_log(state_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cloud_module, "_free_port", lambda: 70000)
+    monkeypatch.setattr(cloud_module, "free_port", lambda: 70000)
     with pytest.raises(CloudError, match="did not come up"):
         LocalCloud(state_folder).start()

@@ -99,7 +99,7 @@ def test_the_instance_and_the_controller_take_the_same_marks_for_missing():
     (marks,) = [
         ast.literal_eval(node.value)
         for node in ast.parse(source).body
-        if isinstance(node, ast.Assign) and node.targets[0].id == "MISSING_MARKS"
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "MISSING_MARKS"
     ]
 
     for mark in marks:

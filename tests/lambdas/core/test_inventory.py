@@ -84,8 +84,8 @@ def test_the_receipt_says_gone_only_when_nothing_is_left(inventory):
 @pytest.mark.parametrize(
     ("facts", "seen", "expected"),
     [
-        ({"launch_started_at": NOW - 10, "launch_ended_at": 0}, set(), ["a launch of attempt 1 in flight"]),
-        ({"launch_started_at": NOW - 150, "launch_ended_at": 0}, set(), []),
+        ({"rung_at": NOW - 10, "launch_ended_at": 0}, set(), ["a launch of attempt 1 in flight"]),
+        ({"rung_at": NOW - 150, "launch_ended_at": 0}, set(), []),
         ({"attempts": (INSTANCE,)}, set(), ["i-0123456789abcdef0 (not visible yet)"]),
         ({"attempts": (INSTANCE,)}, {"i-0123456789abcdef0"}, []),
         ({}, set(), []),
