@@ -42,10 +42,12 @@ def check_csv(key: str, content: bytes, whole: bool) -> None:
         With file, column and data row, the first row being 1.
     """
     rows = _rows(key, content, whole)
-    positions = _positions(key, next(rows, []))
+    header = next(rows, [])
+    positions = _positions(key, header)
     seen: set[tuple[str, datetime]] = set()
     observed = 0
     for number, row in enumerate(rows, start=1):
+        _check_width(key, number, row, len(header))
         observed += _check_row(key, number, row, positions, seen)
     if whole and not seen:
         raise DatasetInvalid(f"{key}: expected at least one row below the header, found none.")
@@ -68,7 +70,7 @@ def _rows(key: str, content: bytes, whole: bool) -> Iterator[list[str]]:
 
 
 def _positions(key: str, header: list[str]) -> dict[str, int]:
-    names = [name.strip() for name in header]
+    names = [name.lstrip() for name in header]
     missing = [name for name in COLUMNS if name not in names]
     if missing:
         found = ", ".join(names)[:200] or "no header"
@@ -76,6 +78,14 @@ def _positions(key: str, header: list[str]) -> dict[str, int]:
             f"{key}: expected the columns {', '.join(COLUMNS)}, found {found}; add {', '.join(missing)}."
         )
     return {name: names.index(name) for name in COLUMNS}
+
+
+def _check_width(key: str, number: int, row: list[str], width: int) -> None:
+    if any(row[width:]):
+        raise DatasetInvalid(
+            f"{key}, row {number}: expected {width} fields as in the header, found {len(row)}; "
+            "write decimals with a point, and put text that holds a comma in quotes."
+        )
 
 
 def _check_row(

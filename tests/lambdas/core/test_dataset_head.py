@@ -104,3 +104,14 @@ def test_the_instance_and_the_controller_take_the_same_marks_for_missing():
 
     for mark in marks:
         check_csv(KEY, (HEAD + f"A,2026-01-01,1\nA,2026-01-02,{mark}\n").encode(), whole=True)
+
+
+def test_a_decimal_comma_is_refused_before_anything_is_launched():
+    with pytest.raises(
+        DatasetInvalid, match=r"row 2: expected 3 fields as in the header, found 4.*decimals with a point"
+    ):
+        check_csv(KEY, (HEAD + "A,2026-01-01,1\nA,2026-01-02,1,5\n").encode(), whole=True)
+
+
+def test_a_trailing_comma_is_no_field():
+    check_csv(KEY, (HEAD + "A,2026-01-01,1,\nA,2026-01-02,2,\n").encode(), whole=True)
