@@ -91,10 +91,9 @@ def _metrics(stack: Stack, record: RunRecord) -> str:
     for name, model in metadata["models"].items():
         cells = "".join(f"{_cell(model['metrics'], key):>17}" for key in METRICS)
         lines.append(f"  {name:<18}{cells}{model['seconds']:>10.1f}")
-    lines.append(
-        "  MASE 1 is the error that repeating the last season made in the history, one season ahead.\n"
-        "  The Sharpe ratio, with its standard error, means something for prices only."
-    )
+    lines.append("  MASE 1 is the error that repeating the last season made in the history, one season ahead.")
+    if "sharpe" in metadata["request"].get("metrics", []):
+        lines.append("  The Sharpe ratio, with its standard error, means something for prices only.")
     lines += [f"  note: {name}: {note}" for name, model in metadata["models"].items() for note in _model_notes(model)]
     lines += [f"  note: {note}" for note in data.get("notes", [])]
     return "\n".join(lines)
