@@ -50,15 +50,9 @@ def assert_succeeded_once(faulty: Faulty, ended: Ended) -> None:
         [
             {"service": "stepfunctions", "operation": "SendTaskSuccess", "times": 2, "reset": True},
             {"service": "dynamodb", "operation": "TransactWriteItems", "times": 1, **REPLY_LOST},
-            {
-                "service": "ec2",
-                "operation": "TerminateInstances",
-                "times": 2,
-                "error": {"code": "UnauthorizedOperation"},
-            },
         ],
     ],
-    ids=["answers lost after their effect", "throttled, then fine", "refused or cut off, then fine"],
+    ids=["answers lost after their effect", "throttled, then fine", "cut off, then fine"],
 )
 def test_faults_that_pass_change_nothing_of_the_run(faulty: Faulty, rules: list[dict[str, Any]]) -> None:
     faulty.aws.set(*rules)
@@ -67,6 +61,23 @@ def test_faults_that_pass_change_nothing_of_the_run(faulty: Faulty, rules: list[
 
     assert {rule["operation"] for rule in rules} <= set(faulty.aws.fired())
     assert_succeeded_once(faulty, ended)
+
+
+def test_an_instance_whose_termination_is_refused_is_terminated_in_the_end(
+    faulty: Faulty, long_run: dict[str, object]
+) -> None:
+    """The machine hangs, so it cannot end itself and cleanup has to."""
+    refusal = {"code": "UnauthorizedOperation", "status": 403}
+    faulty.aws.set({"service": "ec2", "operation": "TerminateInstances", "times": 2, "error": refusal})
+    arn = faulty.runner.start({**long_run, "max_attempts": 1})
+    faulty.runner.faults.hang(faulty.runner.training(arn).instance_id)
+
+    ended = faulty.runner.finish(arn)
+
+    assert "TerminateInstances" in faulty.aws.fired()
+    assert (ended.status, ended.error) == ("FAILED", "HeartbeatLost"), ended.cause
+    assert ended.record is not None
+    faulty.runner.assert_nothing_left(ended.record)
 
 
 def test_without_its_dead_man_switch_no_run_launches(faulty: Faulty) -> None:
