@@ -9,7 +9,7 @@ export PYTHONPATH := $(CURDIR)
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 1
 READY := .venv/.ready node_modules/.ready
 
-.PHONY: help setup demo test lint local-up local-env local-down model-card datasets docs bench clean
+.PHONY: help setup demo test lint local-up local-env local-down model-card datasets docs bench bench-controller gpu-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,8 +43,14 @@ local-down: ## end the embedded cloud and every process it started
 datasets: $(READY) ## convert the demo data sets into build/datasets
 	@$(PYTHON) -m scripts.make_datasets
 
-bench: $(READY) ## measure the controller: bundle, imports, transitions, seconds to the end of the machine
+bench: $(READY) ## measure the promised ratios beside their alternatives (about half an hour; ONLY=pipeline for one)
+	@$(PYTHON) -m benchmarks.suite $(ONLY)
+
+bench-controller: $(READY) ## measure the controller: bundle, imports, transitions, seconds to the end of the machine
 	@$(PYTHON) -m benchmarks.controller
+
+gpu-check: $(READY) ## measure Chronos on this machine's GPU, and compare it with the CPU
+	@$(PYTHON) -m benchmarks.gpu_check
 
 model-card: $(READY) ## measure the bundled Chronos weights again and write their card
 	@$(PYTHON) -m benchmarks.model_card --write
@@ -53,4 +59,4 @@ docs: $(READY) ## write the generated pages of docs/
 	@$(PYTHON) -m scripts.generate_docs
 
 clean: ## remove what the targets made, except the embedded cloud's state
-	@rm -rf build cdk.out .venv node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf build cdk.out .venv node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .venv-autogluon

@@ -1,16 +1,38 @@
-"""Compare models series by series on the backtest windows of a run. Runs on a developer's computer."""
+"""Forecast the rolling windows of real series and compare models series by series. Runs on a developer's computer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from instance.backtest import Actuals, actuals, history
-from instance.metrics import mase, wql
-from instance.models.interface import Floats, Model
-from instance.series import SeriesSet
+from benchmarks.accuracy import geometric_mean, in_sample_scale, mase, quantile_loss
+from benchmarks.contenders import LEVELS, MEDIAN, Forecaster
+from benchmarks.series_files import Series
 
-LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+Floats = npt.NDArray[np.float64]
+FEWEST_SEASONS = 2
+FEWEST_VALUES = 8
+
+
+@dataclass(frozen=True)
+class Window:
+    """One forecast to make.
+
+    Parameters
+    ----------
+    series : str
+    seen : float64 array, shape (at most max_history,)
+        What the models get.
+    y : float64 array, shape (horizon,)
+    scale : float
+        Of MASE, from the whole history before the cutoff.
+    """
+
+    series: str
+    seen: Floats
+    y: Floats
+    scale: float
 
 
 @dataclass(frozen=True)
@@ -20,72 +42,72 @@ class Scores:
     Parameters
     ----------
     mase_by_series : float64 array, shape (n_series,)
-        Mean over windows and steps.
-    mase, wql : float
-        Over all series, windows and steps.
-    failed : int
-        Forecasts that a fallback made because the model could not.
+        Mean over windows and steps, in the order of the series' names.
+    wql : float
+        Weighted quantile loss over all windows.
     """
 
     mase_by_series: Floats
-    mase: float
     wql: float
-    failed: int
+
+    @property
+    def mase(self) -> float:
+        """Mean over the series."""
+        return float(self.mase_by_series.mean())
 
 
-def evaluate(models: Sequence[Model], series: SeriesSet, n_windows: int, max_history: int) -> dict[str, Scores]:
-    """Forecast every window of every series with every model.
+def rolling_windows(series: Series, season_length: int, horizon: int, n_windows: int, max_history: int) -> list[Window]:
+    """Cut every series at successive cutoffs, the last window ending at its last value.
+
+    A window is left out where fewer than two seasons, or fewer than `FEWEST_VALUES`, come before it, or where the scale
+    of MASE is not defined.
 
     Parameters
     ----------
-    models : sequence of Model
-        Each gets only values up to the cutoff of a window.
-    series : SeriesSet
-        Horizon and season length come from it; steps that were not observed are not scored.
-    n_windows : int
-        Windows that follow each other, the last one ending at the last value.
-    max_history : int
-        Most steps before a cutoff that any model gets to see: the same for all, so that none has more to go by. MASE
-        is scaled by the whole history all the same.
-
-    Returns
-    -------
-    dict of str to Scores
-        By model name.
+    series : dict of str to float64 array, shape (length,)
+    season_length, horizon, n_windows, max_history : int
+        In steps; no model sees more than `max_history` values before a cutoff, so that none has more to go by.
     """
-    known = [
-        values[-max_history:] for window in range(n_windows) for values in history(series, window, n_windows)
-    ]  # n_windows * n_series, window by window
-    what = actuals(series, n_windows)
-    return {model.name: _scores(model, known, what) for model in models}
+    windows = []
+    for name, values in sorted(series.items()):
+        for back in range(n_windows, 0, -1):
+            cutoff = len(values) - back * horizon
+            if cutoff < max(FEWEST_SEASONS * season_length, FEWEST_VALUES):
+                continue
+            scale = in_sample_scale(values[:cutoff], season_length)
+            if np.isfinite(scale):
+                seen = values[max(cutoff - max_history, 0) : cutoff]
+                windows.append(Window(name, seen, values[cutoff : cutoff + horizon], scale))
+    return windows
+
+
+def score(windows: list[Window], forecaster: Forecaster, season_length: int) -> Scores:
+    """Let a model forecast all windows, and judge it."""
+    horizon = len(windows[0].y)
+    made = forecaster([window.seen for window in windows], horizon, season_length)
+    errors: dict[str, list[float]] = {}
+    loss = size = 0.0
+    for window, quantiles in zip(windows, made, strict=True):
+        errors.setdefault(window.series, []).append(mase(window.y, quantiles[:, MEDIAN], window.scale))
+        loss += quantile_loss(window.y, quantiles, LEVELS)
+        size += float(np.abs(window.y).sum())
+    return Scores(np.array([np.mean(errors[name]) for name in sorted(errors)]), loss / size)
 
 
 def relative(scores: Mapping[str, Scores], name: str, to: str) -> float:
-    """Geometric mean over series of the MASE of model `name` over that of model `to`; below 1 is better.
+    """Return the geometric mean over the series of one model's MASE over another's; below 1 is better.
 
-    The geometric mean gives the two models the same part: half the error on one series and twice on another make 1
-    (Fleming and Wallace 1986, "How not to lie with statistics: the correct way to summarize benchmark results").
+    A series that the other forecast without any error has no ratio and is left out.
     """
-    ratios = scores[name].mase_by_series / scores[to].mase_by_series
-    return float(np.exp(np.mean(np.log(ratios))))
+    return geometric_mean(ratios(scores, name, to))
+
+
+def ratios(scores: Mapping[str, Scores], name: str, to: str) -> Floats:
+    """Return MASE of model `name` over that of model `to`, one a series."""
+    ours, theirs = scores[name].mase_by_series, scores[to].mase_by_series
+    return np.asarray(ours[theirs > 0] / theirs[theirs > 0])
 
 
 def share_better(scores: Mapping[str, Scores], name: str, than: str) -> float:
-    """Share of the series on which the MASE of model `name` is below that of model `than`."""
+    """Return the share of the series on which the MASE of model `name` is below that of model `than`."""
     return float(np.mean(scores[name].mase_by_series < scores[than].mase_by_series))
-
-
-def _scores(model: Model, known: Sequence[Floats], what: Actuals) -> Scores:
-    made = model.forecast(known, what.y.shape[-1], LEVELS, lambda _: None)
-    point, quantiles = made.point.reshape(what.y.shape), made.quantiles.reshape(*what.y.shape, len(LEVELS))
-    by_series = [mase(what.y[:, i], point[:, i], what.scale[:, i]) for i in range(what.y.shape[1])]
-    return Scores(
-        mase_by_series=np.array(by_series, dtype=np.float64),
-        mase=_number(mase(what.y, point, what.scale)),
-        wql=_number(wql(what.y, quantiles, np.array(LEVELS))),
-        failed=made.failed,
-    )
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value

@@ -1,6 +1,7 @@
-"""Measure how good chronos-bolt-nano is on the demo's data sets, for its model card. Runs on a developer's computer."""
+"""Measure how good chronos-bolt-nano is on real series, for its model card. Runs on a developer's computer."""
 
 import argparse
+import hashlib
 import json
 import sys
 import time
@@ -9,64 +10,58 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.evaluation import Scores, evaluate, relative, share_better
-from benchmarks.seasonal_naive import SeasonalNaive
-from contracts.documents import check
-from instance.checksums import file_sha256
-from instance.dataset import DataFile, read_dataset
-from instance.hardware import Placement
-from instance.models.auto_ets import AutoETS
-from instance.models.chronos_zero_shot import ChronosZeroShot
-from instance.models.interface import Model
-from instance.series import SeriesSet, build_series
+import numpy as np
+
+from benchmarks.accuracy import geometric_mean
+from benchmarks.contenders import Chronos, Forecaster, Statistical
+from benchmarks.evaluation import Scores, ratios, relative, rolling_windows, score, share_better
+from benchmarks.real_series import Group, load
+from benchmarks.series_groups import GROUPS
 from scripts.dataset_sources import SourceError
-from scripts.make_datasets import make
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "models" / "chronos-bolt-nano"
 CARD = WEIGHTS / "README.md"
 RESULTS = ROOT / "benchmarks" / "results" / "model_card.json"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
-YARDSTICK, RIVAL, LAST_VALUE = "SeasonalNaive", "AutoETS", "last value"
+CHRONOS, RIVAL, LAST_VALUE, YARDSTICK = "Chronos", "AutoETS", "last value", "SeasonalNaive"
 PACKAGES = ("chronos-forecasting", "numpy", "pandas", "statsforecast", "torch", "transformers")
-
 MAX_HISTORY = 512  # the context of the weights; AutoETS would need up to seconds for each longer seasonal history
-N_WINDOWS: Mapping[str, int] = {"market-daily": 24, "temperature-hourly": 14, "seasonal-monthly": 5}
 
 
 class CardDamagedError(ValueError):
     """The model card has no place for the tables."""
 
 
-def series_set(name: str) -> SeriesSet:
-    """Make a demo data set and read it as a run with default settings would."""
-    path = make(name, ROOT / "build" / "datasets", ROOT / "build" / "downloads")
-    frame, notes = read_dataset([DataFile(path.name, path, file_sha256(path))])
-    return build_series(frame, check("run_request", {"n_windows": N_WINDOWS[name]}), notes)
-
-
-def contenders(season_length: int) -> list[Model]:
-    """Return the models to compare, the last one being the yardstick's variant with a season of one step."""
-    return [
-        ChronosZeroShot(WEIGHTS, Placement("cpu", "float32")),
-        AutoETS(season_length, cores=1),
-        SeasonalNaive(season_length),
-        SeasonalNaive(1, name=LAST_VALUE),
-    ]
-
-
-def measure(name: str) -> dict[str, Any]:
-    """Evaluate the contenders on data set `name`; returns JSON-ready figures."""
-    series = series_set(name)
-    scores = evaluate(contenders(series.season_length), series, N_WINDOWS[name], MAX_HISTORY)
+def contenders(weights: Path, rival: bool = True) -> dict[str, Forecaster]:
+    """Return the models to compare by name; `rival` False leaves out the slow one."""
+    slow = {RIVAL: Statistical("AutoETS")} if rival else {}
     return {
-        "series": len(series.ids),
-        "n_windows": N_WINDOWS[name],
-        "horizon": series.prediction_length,
-        "season_length": series.season_length,
-        "freq": series.frequency.alias,
-        "max_history": MAX_HISTORY,
-        "models": {model: _figures(scores, model) for model in scores},
+        CHRONOS: Chronos(weights),
+        **slow,
+        LAST_VALUE: Statistical("Naive"),
+        YARDSTICK: Statistical("SeasonalNaive"),
+    }
+
+
+def measure(group: Group, models: Mapping[str, Forecaster]) -> dict[str, Any]:
+    """Let the models forecast the windows of one group; returns JSON-ready figures.
+
+    Raises
+    ------
+    SourceError
+        The series cannot be had.
+    """
+    windows = rolling_windows(load(group), group.season_length, group.horizon, group.n_windows, MAX_HISTORY)
+    scores = {name: score(windows, model, group.season_length) for name, model in models.items()}
+    return {
+        "kept_aside": group.kept_aside,
+        "frequency": group.frequency,
+        "season_length": group.season_length,
+        "horizon": group.horizon,
+        "series": len({window.series for window in windows}),
+        "windows": len(windows),
+        "models": {name: _figures(scores, name) for name in scores},
     }
 
 
@@ -76,44 +71,69 @@ def _figures(scores: Mapping[str, Scores], model: str) -> dict[str, Any]:
         "mase": round(own.mase, 4),
         "wql": round(own.wql, 5),
         "relative_mase": round(relative(scores, model, YARDSTICK), 3),
-        "better_than_seasonal_naive": round(share_better(scores, model, YARDSTICK), 3),
-        "better_than_auto_ets": round(share_better(scores, model, RIVAL), 3),
-        "failed": own.failed,
+        "ratios": [round(float(value), 4) for value in ratios(scores, model, YARDSTICK)],
+        **{
+            f"better_than_{other}": round(share_better(scores, model, other), 3)
+            for other in (YARDSTICK, RIVAL)
+            if other in scores
+        },
     }
 
 
-def results(names: Sequence[str]) -> dict[str, Any]:
-    """Measure on each data set and say with which weights and package versions."""
+def results(groups: Sequence[Group], weights: Path, rival: bool = True) -> dict[str, Any]:
+    """Measure on each group and say with which weights and package versions."""
+    models = contenders(weights, rival)
     return {
-        "weights_sha256": file_sha256(WEIGHTS / "model.safetensors"),
+        "weights_sha256": hashlib.sha256((weights / "model.safetensors").read_bytes()).hexdigest(),
         "packages": {package: version(package) for package in PACKAGES},
-        "data_sets": {name: measure(name) for name in names},
+        "max_history": MAX_HISTORY,
+        "groups": {group.name: measure(group, models) for group in groups},
     }
 
 
 def tables(measured: Mapping[str, Any]) -> str:
-    """Return one Markdown table per data set."""
-    return "\n\n".join(_table(name, found) for name, found in measured["data_sets"].items())
+    """Return two Markdown tables: of the series kept aside, and of those looked at while developing."""
+    parts = []
+    for kept_aside, title in ((True, "Kept aside until the end"), (False, "Looked at while developing")):
+        groups = {name: found for name, found in measured["groups"].items() if found["kept_aside"] == kept_aside}
+        if groups:
+            parts.append(f"**{title}**\n\n{_table(groups)}")
+    return "\n\n".join(parts)
 
 
-def _table(name: str, found: Mapping[str, Any]) -> str:
-    lines = [
-        f"**{name}**: {found['series']} series at frequency {found['freq']}, season {found['season_length']}, "
-        f"{found['n_windows']} windows of {found['horizon']} steps",
-        "",
-        f"| model | MASE | WQL | MASE relative to {YARDSTICK} | beats {YARDSTICK} on | beats {RIVAL} on |",
-        "|---|---|---|---|---|---|",
-    ]
-    return "\n".join([*lines, *(_row(model, figures) for model, figures in found["models"].items())])
+def _table(groups: Mapping[str, Any]) -> str:
+    models = list(next(iter(groups.values()))["models"])
+    others = [name for name in models if name != YARDSTICK]
+    head = ["group", "season", "horizon", "series", "windows", *others, f"beats {YARDSTICK}"]
+    if RIVAL in models:
+        head.append(f"beats {RIVAL}")
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    lines += [_row(name, found, others) for name, found in groups.items()]
+    return "\n".join([*lines, _row("**all**", together(groups), others)])
 
 
-def _row(model: str, figures: Mapping[str, Any]) -> str:
-    over_yardstick = "" if model == YARDSTICK else f"{figures['better_than_seasonal_naive']:.0%}"
-    over_rival = "" if model == RIVAL else f"{figures['better_than_auto_ets']:.0%}"
-    return (
-        f"| {model} | {figures['mase']:.3f} | {figures['wql']:.4f} | {figures['relative_mase']:.3f} "
-        f"| {over_yardstick} | {over_rival} |"
-    )
+def together(groups: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one entry for all groups, in which every series counts once."""
+    models = next(iter(groups.values()))["models"]
+    n_series = [found["series"] for found in groups.values()]
+    figures = {}
+    for name in models:
+        own = [found["models"][name] for found in groups.values()]
+        shares = [key for key in own[0] if key.startswith("better_than_")]
+        figures[name] = {
+            "relative_mase": geometric_mean(np.concatenate([entry["ratios"] for entry in own])),
+            **{key: float(np.average([entry[key] for entry in own], weights=n_series)) for key in shares},
+        }
+    windows = sum(found["windows"] for found in groups.values())
+    return {"season_length": "", "horizon": "", "series": sum(n_series), "windows": windows, "models": figures}
+
+
+def _row(name: str, found: Mapping[str, Any], others: Sequence[str]) -> str:
+    own = found["models"][CHRONOS]
+    cells = [name, *(str(found[key]) for key in ("season_length", "horizon", "series", "windows"))]
+    cells += [f"{found['models'][other]['relative_mase']:.3f}" for other in others]
+    cells += [f"{own[f'better_than_{rival}']:.0%}" for rival in (YARDSTICK, RIVAL) if f"better_than_{rival}" in own]
+    return "| " + " | ".join(cells) + " |"
 
 
 def replace_tables(card: str, text: str) -> str:
@@ -129,10 +149,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables; with --write also put them into the model card and the figures into benchmarks/results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.model_card", description=__doc__)
     parser.add_argument("--write", action="store_true", help="update the model card and benchmarks/results")
+    parser.add_argument("--looked-at", action="store_true", help="only the series for use while developing, no AutoETS")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of Chronos weights")
     options = parser.parse_args(arguments)
+    if options.write and (options.looked_at or options.weights != WEIGHTS):
+        parser.error("--write is for the whole measurement of the weights in models/, without other options")
     started = time.monotonic()
+    groups = [group for group in GROUPS if not (options.looked_at and group.kept_aside)]
     try:
-        measured = results(list(N_WINDOWS))
+        measured = results(groups, options.weights, rival=not options.looked_at)
     except SourceError as error:
         print(f"model_card: {error}", file=sys.stderr)
         return 1

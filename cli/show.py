@@ -15,7 +15,11 @@ from lambdas.core.records import RunRecord, from_item
 
 # A stopped execution is cleaned up by an event; EC2 takes a minute or more to end an instance.
 CONCLUSION_SECONDS = 180
-METRICS = {"mae": "MAE", "mase": "MASE", "wql": "WQL", "sharpe_ratio": "Sharpe ratio"}
+FAILED_SHOWN = 3
+METRICS = {
+    "mae": "MAE", "rmse": "RMSE", "mase": "MASE", "wql": "WQL", "interval_coverage": "coverage",
+    "direction_accuracy": "direction", "sharpe_ratio": "Sharpe ratio",
+}  # fmt: skip
 
 
 class RunMissing(RuntimeError):
@@ -83,15 +87,18 @@ def _metrics(stack: Stack, record: RunRecord) -> str:
     if not metadata:
         return ""
     data = metadata["data"]
+    measured = {key for model in metadata["models"].values() for key in model["metrics"]}
+    shown = {key: title for key, title in METRICS.items() if key in measured}
     lines = [
         f"{data['series']} series, {data['rows']} rows of {data['dataset']} ({data['freq']}), "
         f"{data['n_windows']} windows of {data['prediction_length']} steps",
-        f"  {'model':<18}" + "".join(f"{title:>17}" for title in METRICS.values()) + f"{'seconds':>10}",
+        f"  {'model':<22}" + "".join(f"{title:>{_width(key)}}" for key, title in shown.items()) + f"{'seconds':>10}",
     ]
-    for name, model in metadata["models"].items():
-        cells = "".join(f"{_cell(model['metrics'], key):>17}" for key in METRICS)
-        lines.append(f"  {name:<18}{cells}{model['seconds']:>10.1f}")
-    lines.append("  MASE 1 is the error that repeating the last season made in the history, one season ahead.")
+    for name, model in _ranked(metadata):
+        cells = "".join(f"{_cell(model['metrics'], key):>{_width(key)}}" for key in shown)
+        lines.append(f"  {name:<22}{cells}{model['seconds']:>10.1f}")
+    lines += [f"  {sentence}" for sentence in metadata.get("leaderboard", {}).get("sentences", [])]
+    lines += _legend(metadata)
     if "sharpe" in metadata["request"].get("metrics", []):
         lines.append("  The Sharpe ratio, with its standard error, means something for prices only.")
     lines += [f"  note: {name}: {note}" for name, model in metadata["models"].items() for note in _model_notes(model)]
@@ -99,10 +106,35 @@ def _metrics(stack: Stack, record: RunRecord) -> str:
     return "\n".join(lines)
 
 
+def _width(metric: str) -> int:
+    return 17 if metric == "sharpe_ratio" else 11
+
+
+def _ranked(metadata: Document) -> list[tuple[str, Document]]:
+    """Return the models from best to worst, where they were ranked."""
+    models = metadata["models"]
+    ranks = {row["model"]: row["rank"] for row in metadata.get("leaderboard", {}).get("rows", [])}
+    return sorted(models.items(), key=lambda item: ranks.get(item[0], 0))
+
+
+def _legend(metadata: Document) -> list[str]:
+    """Say what the figures mean."""
+    lines = ["  MASE 1 is the error that repeating the last season made in the history, one season ahead."]
+    levels = {model["metrics"].get("interval_level") for model in metadata["models"].values()} - {None}
+    if levels:
+        lines.append(f"  Coverage is the share of values within the interval; {max(levels):.0%} would be right.")
+    return lines
+
+
 def _model_notes(model: Document) -> list[str]:
-    failed = model.get("series_failed", 0)
-    fallback = [f"{failed} series could not be forecast by the model and were by a naive fallback."] if failed else []
-    return fallback + list(model.get("notes", []))
+    failed, ignored = model.get("series_failed", 0), model.get("ignored_covariates", [])
+    notes = []
+    if failed:
+        named = "; ".join(f"{name}: {why}" for name, why in list(model.get("failed_series", {}).items())[:FAILED_SHOWN])
+        notes.append(f"{failed} series could not be forecast by the model and were by a naive fallback ({named}).")
+    if ignored:
+        notes.append(f"makes no use of {', '.join(ignored)}.")
+    return notes + list(model.get("notes", []))
 
 
 def _cell(metrics: Document, key: str) -> str:

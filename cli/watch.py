@@ -101,4 +101,10 @@ def _progress(report: dict[str, Any]) -> str:
     if not progress:
         return ""
     total = f"/{progress['total']}" if progress.get("total") is not None else ""
-    return f"{progress['step']}{total} {progress['unit']}"
+    left = progress.get("seconds_left")
+    loss = f", loss {progress['loss']:.4g}" if progress.get("loss") is not None else ""
+    return f"{progress['step']}{total} {progress['unit']}{loss}" + (f", about {_time(left)} left" if left else "")
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

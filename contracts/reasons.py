@@ -94,6 +94,16 @@ REASONS: dict[str, Reason] = {
             retryable=True,
         ),
         Reason(
+            "TrainingDiverged",
+            "The loss of the fine-tuning was no longer a number.",
+            "Lower fine_tuning_learning_rate, look for extreme values in the data, and start again.",
+        ),
+        Reason(
+            "OutOfMemory",
+            "The memory of the machine or of its GPU does not hold the work.",
+            "Use smaller Chronos weights or a larger instance type, and start again.",
+        ),
+        Reason(
             "TrainingFailed",
             "The training process failed.",
             "Read logs/attempt-<n>/training.log of the run; the cause holds its last error.",
@@ -227,6 +237,14 @@ class DataSyncFailed(RunError):
 
 class TrainingFailed(RunError):
     """The training process failed."""
+
+
+class TrainingDiverged(RunError):
+    """The loss of the fine-tuning is not a number."""
+
+
+class OutOfMemory(RunError):
+    """Not even the smallest batch fits into memory."""
 
 
 class ResultsSyncFailed(RunError):

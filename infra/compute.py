@@ -87,7 +87,7 @@ def _allow(role: iam.Role, bucket: s3.Bucket) -> None:
     role.add_to_policy(
         iam.PolicyStatement(
             sid="Write",
-            actions=["s3:PutObject"],
+            actions=["s3:PutObject", "s3:AbortMultipartUpload"],
             resources=[bucket.arn_for_objects(f"{prefix}*") for prefix in writable],
         )
     )

@@ -1,18 +1,22 @@
-"""Write a run's result files: forecasts, backtests, models, metadata. Runs on the instance, in the worker."""
+"""Write a run's result files, chunk after chunk. Runs on the instance, in the worker."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import numpy.typing as npt
 
 from contracts import layout
 from contracts.documents import dump
-from instance.backtest import Actuals
-from instance.checkpoints import Finished, quantile_columns
-from instance.models.interface import Floats, Forecast, Model
+from instance.actuals import Actuals
+from instance.frequency import Times
+from instance.models.interface import Floats, Forecast
 from instance.series import SeriesSet
+
+ROWS_IN_GROUP = 1 << 17
+REPEATED = ["unique_id", "ds", "cutoff"]
 
 
 def forecast_path(model: str) -> str:
@@ -25,62 +29,87 @@ def backtest_path(model: str) -> str:
     return f"backtest/{model}.parquet"
 
 
-def write_forecast(folder: Path, model: str, series: SeriesSet, final: Forecast, levels: Sequence[float]) -> None:
-    """Write the forecast beyond the data: unique_id, ds, point, q..."""
-    horizon = series.prediction_length
-    times = [series.times(i, len(values), len(values) + horizon) for i, values in enumerate(series.values)]
-    columns = {
-        "unique_id": np.repeat(np.array(series.ids, dtype=object), horizon),
-        "ds": np.concatenate(times),
-        **_predicted(final.point, final.quantiles, levels),
-    }
-    _write(folder / forecast_path(model), columns)
+def model_folder(model: str) -> str:
+    """Return the folder of what describes a model, below the run's prefix."""
+    return f"models/{model}"
 
 
-def write_backtest(
-    folder: Path, model: str, series: SeriesSet, what: Actuals, windows: list[Finished], *, levels: Sequence[float]
-) -> None:
-    """Write what was forecast in each window beside what came: unique_id, ds, cutoff, y, point, q..."""
-    n_windows, count, horizon = what.y.shape
-    point = np.stack([window.forecast.point for window in windows])
-    quantiles = np.stack([window.forecast.quantiles for window in windows])
-    columns = {
-        "unique_id": np.tile(np.repeat(np.array(series.ids, dtype=object), horizon), n_windows),
-        "ds": what.times.ravel(),
-        "cutoff": np.repeat(what.cutoffs.ravel(), horizon),
-        "y": what.y.ravel(),
-        **_predicted(point.reshape(n_windows * count, horizon), quantiles.reshape(-1, horizon, len(levels)), levels),
-    }
-    _write(folder / backtest_path(model), columns)
+def quantile_columns(levels: Sequence[float]) -> list[str]:
+    """Return the column names of quantiles: q0.1, q0.5 ..., every digit of the level, so that no two are the same."""
+    return [f"q{level}" for level in levels]
 
 
-def write_model(folder: Path, model: Model, series: SeriesSet, final: Forecast) -> None:
-    """Write what describes the model, as JSON, below models/<name>/."""
-    model.save(folder / "models" / model.name, series.ids, final)
+class ResultWriter:
+    """Writes forecasts, backtest and parameters of one model, sorted by unique_id, cutoff and ds.
+
+    Parameters
+    ----------
+    folder : Path
+        Becomes the run's artifacts.
+    model : str
+        Name of the model.
+    levels : sequence of float
+        Quantile levels.
+    """
+
+    def __init__(self, folder: Path, model: str, levels: Sequence[float]) -> None:
+        self.levels = levels
+        self.forecasts = _Table(folder / forecast_path(model))
+        self.backtest = _Table(folder / backtest_path(model))
+        self.parameters = _Table(folder / model_folder(model) / "parameters.parquet")
+
+    def add(self, series: SeriesSet, what: Actuals, forecasts: Sequence[Forecast]) -> None:
+        """Write a chunk.
+
+        Parameters
+        ----------
+        series : SeriesSet
+            Its n_series series.
+        what : Actuals
+            What came in each window.
+        forecasts : sequence of Forecast
+            One a window, and last the one beyond the data.
+        """
+        *windows, final = forecasts
+        self._add_forecast(series, final)
+        self._add_backtest(series, what, windows)
+        if final.parameters:
+            told = [json.dumps(one, allow_nan=False) for one in final.parameters]
+            self.parameters.add({"unique_id": series.ids, "parameters": told})
+
+    def close(self) -> None:
+        """Write what is left and end the files."""
+        for table in (self.forecasts, self.backtest, self.parameters):
+            table.close()
+
+    def _add_forecast(self, series: SeriesSet, final: Forecast) -> None:
+        horizon = final.point.shape[1]
+        self.forecasts.add({
+            "unique_id": _repeated(series.ids, horizon),
+            "ds": _future_times(series).ravel(),
+            **self._predicted(final.point, final.quantiles),
+        })  # fmt: skip
+
+    def _add_backtest(self, series: SeriesSet, what: Actuals, windows: Sequence[Forecast]) -> None:
+        n_windows, _, horizon = what.y.shape
+        self.backtest.add({
+            "unique_id": _repeated(series.ids, n_windows * horizon),
+            "ds": _by_series(what.times),
+            "cutoff": np.repeat(_by_series(what.cutoffs), horizon),
+            "y": _by_series(what.y),
+            **self._predicted(
+                np.stack([one.point for one in windows], axis=1), np.stack([one.quantiles for one in windows], axis=1)
+            ),
+        })  # fmt: skip
+
+    def _predicted(self, point: Floats, quantiles: Floats) -> dict[str, Any]:
+        by_level = np.moveaxis(quantiles, -1, 0).reshape(len(self.levels), -1)
+        return {"point": point.ravel(), **dict(zip(quantile_columns(self.levels), by_level, strict=True))}
 
 
 def write_metadata(folder: Path, metadata: dict[str, Any]) -> None:
     """Write model_metadata.json; raises DocumentInvalid when it does not follow its contract."""
     (folder / layout.MODEL_METADATA).write_bytes(dump("model_metadata", metadata))
-
-
-def describe_data(name: str, sha256: str, series: SeriesSet, n_windows: int) -> dict[str, Any]:
-    """Return the `data` part of model_metadata.json."""
-    firsts = series.first
-    lasts = [series.times(i, len(values) - 1, len(values))[0] for i, values in enumerate(series.values)]
-    return {
-        "dataset": name,
-        "sha256": sha256,
-        "series": len(series.ids),
-        "rows": series.rows,
-        "freq": series.frequency.alias,
-        "season_length": series.season_length,
-        "prediction_length": series.prediction_length,
-        "n_windows": n_windows,
-        "first_ds": str(min(firsts).astype("datetime64[s]")),
-        "last_ds": str(max(lasts).astype("datetime64[s]")),
-        "notes": series.notes,
-    }
 
 
 def result_files(folder: Path) -> list[tuple[str, Path]]:
@@ -89,13 +118,56 @@ def result_files(folder: Path) -> list[tuple[str, Path]]:
     return sorted(files, key=lambda file: (file[0] == layout.MODEL_METADATA, file[0]))
 
 
-def _predicted(point: Floats, quantiles: Floats, levels: Sequence[float]) -> dict[str, Any]:
-    columns: dict[str, Any] = {"point": point.ravel()}
-    for index, name in enumerate(quantile_columns(levels)):
-        columns[name] = quantiles[..., index].ravel()
-    return columns
+class _Table:
+    """A Parquet file that grows by chunks, which are put together to row groups of a useful size."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.writer: Any = None
+        self.waiting: list[Any] = []
+
+    def add(self, columns: dict[str, Any]) -> None:
+        import pyarrow as pa  # noqa: PLC0415 - a tenth of a second to import
+
+        self.waiting.append(pa.table(columns))
+        if sum(table.num_rows for table in self.waiting) >= ROWS_IN_GROUP:
+            self._write()
+
+    def close(self) -> None:
+        if self.waiting:
+            self._write()
+        if self.writer is not None:
+            self.writer.close()
+
+    def _write(self) -> None:
+        import pyarrow as pa  # noqa: PLC0415
+        from pyarrow import parquet  # noqa: PLC0415
+
+        table = pa.concat_tables(self.waiting)
+        self.waiting = []
+        if self.writer is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            repeated = [name for name in REPEATED if name in table.column_names]
+            # Forecasts hardly repeat: looking for a dictionary in them takes longer than writing them.
+            self.writer = parquet.ParquetWriter(self.path, table.schema, use_dictionary=repeated, store_schema=False)
+        self.writer.write_table(table)
 
 
-def _write(path: Path, columns: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(columns).to_parquet(path, index=False)
+def _repeated(ids: Sequence[str], times: int) -> Any:
+    """Return each id `times` times, as a dictionary of the ids."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    indices = np.repeat(np.arange(len(ids), dtype=np.int32), times)
+    return pa.DictionaryArray.from_arrays(pa.array(indices), pa.array(ids, pa.string())).cast(pa.string())
+
+
+def _by_series(windows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Flatten (n_windows, n_series, ...) with the series outermost."""
+    return np.swapaxes(windows, 0, 1).ravel()
+
+
+def _future_times(series: SeriesSet) -> Times:
+    """Return the timestamps beyond the data: (n_series, horizon)."""
+    lengths = np.array([len(values) for values in series.values], dtype=np.int64)
+    steps = lengths[:, np.newaxis] + np.arange(series.prediction_length)
+    return series.frequency.times(np.array(series.first)[:, np.newaxis], steps)

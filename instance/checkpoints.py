@@ -1,132 +1,163 @@
-"""Finished units of work on S3, so that a later attempt skips them. Runs on the instance, in the worker."""
+"""Finished units of work, on disk and on S3, so that a later attempt skips them. Runs in the worker."""
 
+import base64
 import hashlib
-import io
 import json
-from collections.abc import Sequence
+import logging
+import struct
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from botocore.exceptions import BotoCoreError, ClientError
 
 from instance.models.interface import Forecast
-from instance.objects import put_verified
+
+logger = logging.getLogger(__name__)
 
 FOLDER = "checkpoints/"
+UPLOADS_AT_ONCE = 2
+FORMAT = "forecasts-of-a-chunk-1"
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One unit of work: a model and a window; the window after the backtest is the forecast beyond the data."""
+    """One unit of work: every window of a chunk of series, by one model."""
 
     model: str
-    window: int
+    chunk: int
 
     @property
-    def stem(self) -> str:
-        """Key below the run's prefix, without suffix."""
-        return f"{FOLDER}{self.model}/window-{self.window:03d}"
+    def path(self) -> str:
+        """Key below the run's prefix, and path below the scratch folder."""
+        return f"{FOLDER}{self.model}/chunk-{self.chunk:05d}.safetensors"
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A unit's forecast and the seconds it took when it was computed."""
+    """The forecasts of a unit, one a window and last the one beyond the data, and the seconds that they took."""
 
-    forecast: Forecast
+    forecasts: list[Forecast]
     seconds: float
 
 
-def quantile_columns(levels: Sequence[float]) -> list[str]:
-    """Return the column names of quantiles: q0.1, q0.5 ..., every digit of the level, so that no two are the same."""
-    return [f"q{level}" for level in levels]
-
-
 class Checkpoints:
-    """Reads and writes checkpoints of one run.
+    """Writes and reads the checkpoints of one model in one run.
 
-    A checkpoint is a Parquet file and a JSON sidecar written after it with the file's SHA-256 and a key, the hash of
-    everything the forecast depends on. One without the other, with another key or other bytes, does not count.
+    A checkpoint is one safetensors file, written whole or not at all: on disk under another name first, on S3 as one
+    object whose SHA-256 S3 checks. Its user metadata hold that hash and a key, the hash of everything the forecasts
+    depend on. An object with another key or other bytes does not count.
 
     Parameters
     ----------
     client, bucket, prefix
         The run's place on S3.
+    scratch : Path
+        Folder for the local copies.
     depends_on : dict
         Request, data hash, weights and environment: JSON values.
-    levels : sequence of float
-        Quantile levels.
     """
 
-    def __init__(
-        self, client: Any, bucket: str, prefix: str, depends_on: dict[str, Any], levels: Sequence[float]
-    ) -> None:
+    def __init__(self, client: Any, bucket: str, prefix: str, scratch: Path, depends_on: dict[str, Any]) -> None:
         self.client = client
         self.bucket = bucket
         self.prefix = prefix
-        self.key = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
-        self.levels = list(levels)
+        self.scratch = scratch
+        self.key = hashlib.sha256(json.dumps([FORMAT, depends_on], sort_keys=True).encode()).hexdigest()
+        self.uploads = ThreadPoolExecutor(UPLOADS_AT_ONCE, thread_name_prefix="checkpoint")
+        self.pending: set[Future[None]] = set()
 
     def save(self, unit: Unit, finished: Finished) -> None:
-        """Upload a finished unit: the Parquet file first, then the sidecar that makes it count.
-
-        Raises
-        ------
-        ClientError, BotoCoreError
-            S3 did not take it.
-        """
-        body = _encode(finished.forecast, self.levels)
-        stem = self.prefix + unit.stem
-        sidecar = {
-            "key": self.key,
-            "sha256": put_verified(self.client, self.bucket, f"{stem}.parquet", body),
-            "series": len(finished.forecast.point),
-            "failed": finished.forecast.failed,
-            "seconds": finished.seconds,
-            "parameters": finished.forecast.parameters,
-        }
-        put_verified(self.client, self.bucket, f"{stem}.json", json.dumps(sidecar).encode())
+        """Write a finished unit to disk, and upload it in the background; a failed upload is logged, no more."""
+        body = _encode(finished)
+        self._write(unit, body)
+        job = self.uploads.submit(self._upload, unit)
+        self.pending.add(job)
+        job.add_done_callback(self.pending.discard)
 
     def load(self, unit: Unit) -> Finished | None:
-        """Return the unit if an earlier attempt left it intact, else None."""
-        stem = self.prefix + unit.stem
+        """Return the unit if an earlier attempt left it intact on S3, else None."""
         try:
-            sidecar = json.loads(self._read(f"{stem}.json"))
-            body = self._read(f"{stem}.parquet")
-            if (sidecar["key"], sidecar["sha256"]) != (self.key, hashlib.sha256(body).hexdigest()):
+            answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + unit.path)
+            body = answer["Body"].read()
+            told = answer["Metadata"]
+            if (told["key"], told["sha256"]) != (self.key, hashlib.sha256(body).hexdigest()):
                 return None
-            return Finished(_decode(body, sidecar, self.levels), float(sidecar["seconds"]))
+            finished = _decode(body)
         except (ClientError, BotoCoreError, ValueError, KeyError, TypeError):
             # Whatever is wrong with a checkpoint, computing the unit again is right.
             return None
+        self._write(unit, body)
+        return finished
 
-    def _read(self, key: str) -> bytes:
-        body: bytes = self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
-        return body
+    def again(self, unit: Unit) -> Finished:
+        """Return a unit that this attempt has saved or loaded, from disk."""
+        return _decode((self.scratch / unit.path).read_bytes())
+
+    def close(self, seconds: float) -> None:
+        """Give uploads that are under way `seconds` to end, and drop those that have not begun."""
+        wait(self.pending, timeout=seconds)
+        self.uploads.shutdown(wait=False, cancel_futures=True)
+
+    def _write(self, unit: Unit, body: bytes) -> None:
+        path = self.scratch / unit.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_bytes(body)
+        partial.rename(path)
+
+    def _upload(self, unit: Unit) -> None:
+        try:
+            body = (self.scratch / unit.path).read_bytes()
+            digest = hashlib.sha256(body)
+            self.client.put_object(
+                Bucket=self.bucket,
+                Key=self.prefix + unit.path,
+                Body=body,
+                ChecksumAlgorithm="SHA256",
+                ChecksumSHA256=base64.b64encode(digest.digest()).decode(),
+                Metadata={"key": self.key, "sha256": digest.hexdigest()},
+            )
+        except (ClientError, BotoCoreError, OSError):
+            # Only a later attempt misses it; this one holds the forecast.
+            logger.warning("checkpoint %s could not be uploaded", unit.path, exc_info=True)
 
 
-def _encode(forecast: Forecast, levels: Sequence[float]) -> bytes:
-    n_series, horizon = forecast.point.shape
-    columns: dict[str, Any] = {
-        "series": np.repeat(np.arange(n_series), horizon),
-        "step": np.tile(np.arange(1, horizon + 1), n_series),
-        "point": forecast.point.ravel(),
+def _encode(finished: Finished) -> bytes:
+    from safetensors.numpy import save  # noqa: PLC0415 - the supervisor reads no checkpoints
+
+    told = [
+        {"failures": {str(series): why for series, why in one.failures.items()}, "parameters": one.parameters}
+        for one in finished.forecasts
+    ]
+    # (n_windows + 1, n_series, horizon), and the same with a last axis of levels. In C order, which stacking does not
+    # promise: safetensors writes the memory as it lies.
+    arrays = {
+        "point": np.ascontiguousarray([one.point for one in finished.forecasts]),
+        "quantiles": np.ascontiguousarray([one.quantiles for one in finished.forecasts]),
     }
-    for index, name in enumerate(quantile_columns(levels)):
-        columns[name] = forecast.quantiles[..., index].ravel()
-    buffer = io.BytesIO()
-    pd.DataFrame(columns).to_parquet(buffer, index=False)
-    return buffer.getvalue()
+    return save(arrays, {"seconds": repr(finished.seconds), "told": json.dumps(told)})
 
 
-def _decode(body: bytes, sidecar: dict[str, Any], levels: Sequence[float]) -> Forecast:
-    frame = pd.read_parquet(io.BytesIO(body))
-    n_series = int(sidecar["series"])
-    columns = [frame[name].to_numpy().reshape(n_series, -1) for name in quantile_columns(levels)]
-    return Forecast(
-        point=frame["point"].to_numpy().reshape(n_series, -1),
-        quantiles=np.stack(columns, axis=-1),
-        failed=int(sidecar["failed"]),
-        parameters=list(sidecar["parameters"]),
-    )
+def _decode(body: bytes) -> Finished:
+    from safetensors import SafetensorError  # noqa: PLC0415
+    from safetensors.numpy import load  # noqa: PLC0415
+
+    try:
+        arrays = load(body)
+        (length,) = struct.unpack_from("<Q", body)
+        header = json.loads(body[8 : 8 + length])["__metadata__"]
+    except (SafetensorError, struct.error) as error:
+        raise ValueError(f"expected a checkpoint, found {error}") from error
+    forecasts = [
+        Forecast(
+            point=point,
+            quantiles=quantiles,
+            failures={int(series): why for series, why in told["failures"].items()},
+            parameters=told["parameters"],
+        )
+        for point, quantiles, told in zip(arrays["point"], arrays["quantiles"], json.loads(header["told"]), strict=True)
+    ]
+    return Finished(forecasts, float(header["seconds"]))

@@ -72,8 +72,15 @@ class Frequency:
             return np.busday_count(first_days, days), same_clock & np.is_busday(days) & np.is_busday(first_days)
         return self._month_positions(days, first_days, same_clock)
 
-    def times(self, first: np.datetime64, positions: Positions) -> Times:
+    def times(self, first: np.datetime64 | Times, positions: Positions) -> Times:
         """Return the timestamps `positions` steps after `first`, the inverse of `positions`.
+
+        Parameters
+        ----------
+        first : datetime64[ns], or array of them
+            First timestamps; an array of shape (n_series, 1) gives those of many series at once.
+        positions : array of int64
+            Steps since `first`, of a shape that broadcasts with it.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Which device and number format a model runs on. Pure decision, small probe. Runs on the instance, in the worker."""
+"""Which device and number format a model runs and trains in. Pure decisions, a probe. Runs in the worker."""
 
 from dataclasses import dataclass
 
@@ -47,6 +47,50 @@ def decide(hardware: Hardware) -> Placement:
     if hardware.capability >= AMPERE and hardware.native_bfloat16:
         return Placement("cuda", "bfloat16")
     return Placement("cuda", "float16")
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How a model trains. Its weights stay in float32; a narrower format is for the matrix products only.
+
+    Parameters
+    ----------
+    autocast : str, optional
+        Name of the torch dtype of the matrix products; None for float32.
+    scale_gradients : bool
+        Whether the loss is scaled so that small gradients do not vanish in float16.
+    """
+
+    autocast: str | None
+    scale_gradients: bool
+
+
+def training_precision(placement: Placement) -> Precision:
+    """Return the number format for training on the device that inference was placed on.
+
+    float16 has five bits of exponent, so its gradients need scaling (Micikevicius et al. 2018, section 3.2); bfloat16
+    has the range of float32 and needs none. A T4 is never asked for bfloat16, since `decide` never places it so.
+    """
+    if placement.device == "cpu" or placement.dtype == "float32":
+        return Precision(autocast=None, scale_gradients=False)
+    return Precision(autocast=placement.dtype, scale_gradients=placement.dtype == "float16")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory ran out: that of the GPU, or of the machine, for which PyTorch has no error of its own."""
+    import torch  # noqa: PLC0415 - the supervisor must not pay for PyTorch
+
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def free_memory(device: str) -> None:
+    """Give cached blocks back to the GPU, so that a smaller batch finds room."""
+    import torch  # noqa: PLC0415 - the supervisor must not pay for PyTorch
+
+    if device == "cuda":
+        torch.cuda.empty_cache()
 
 
 def probe() -> Hardware:

@@ -15,7 +15,7 @@ from instance.hardware import Hardware, decide, probe
 
 GIB = 1 << 30
 SPARE_DISK_BYTES = 1 * GIB
-DISK_PER_DATA_BYTE = 3  # the download, the results, and room to write
+DISK_PER_DATA_BYTE = 10  # the download, rows spooled and sorted, the series, checkpoints and results
 MINIMUM_MEMORY_BYTES = 1 * GIB
 NVIDIA_SMI_SECONDS = 20
 
@@ -81,7 +81,7 @@ def check_machine(manifest: dict[str, Any], work_dir: Path, cpu_allowed: bool) -
 
 
 def disk_needed(manifest: dict[str, Any]) -> int:
-    """Return the bytes a run needs on disk: data thrice (download, results, room), weights once, a GiB to spare."""
+    """Return the bytes a run needs on disk: ten times the data (see above), weights once, a GiB to spare."""
     data = sum(reference["bytes"] for reference in manifest["dataset"]["objects"])
     weights = sum(reference["bytes"] for reference in (manifest["chronos_weights"] or {"objects": []})["objects"])
     return int(DISK_PER_DATA_BYTE * data + weights + SPARE_DISK_BYTES)

@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -33,6 +33,8 @@ class Reporter:
         self.total: int | None = None
         self.unit = ""
         self.message = ""
+        self.figures: dict[str, float | None] = {}
+        self.seconds_left: Callable[[], float | None] = _unknown
         self.sent_at = 0.0
 
     @contextmanager
@@ -41,6 +43,7 @@ class Reporter:
         details: dict[str, Any] = {}
         with self.lock:
             self.step, self.total, self.unit = 0, None, "steps"
+            self.figures, self.seconds_left = {}, _unknown
         self._send({"event": "phase", "phase": name})
         status = "fail"
         try:
@@ -52,11 +55,19 @@ class Reporter:
         finally:
             self._send({"event": "finished", "phase": name, "status": status, "details": details})
 
-    def expect(self, total: int, unit: str, message: str) -> None:
-        """Begin to count up to `total` of `unit`."""
+    def expect(
+        self, total: int | None, unit: str, message: str, seconds_left: Callable[[], float | None] | None = None
+    ) -> None:
+        """Begin to count up to `total` of `unit`; `seconds_left` is asked each time progress is sent."""
         with self.lock:
             self.step, self.total, self.unit, self.message = 0, total, unit, message
+            self.figures, self.seconds_left = {}, seconds_left or _unknown
         self._send_progress()
+
+    def measure(self, **figures: float | None) -> None:
+        """Tell figures with the progress: loss, series_per_second; the supervisor leaves out what is no number."""
+        with self.lock:
+            self.figures = dict(figures)
 
     def say(self, message: str) -> None:
         """Change the sentence that goes with the progress."""
@@ -81,10 +92,17 @@ class Reporter:
 
     def _send_progress(self) -> None:
         self.sent_at = time.monotonic()
-        progress = {"step": self.step, "total": self.total, "unit": self.unit}
+        progress: dict[str, Any] = {"step": self.step, "total": self.total, "unit": self.unit, **self.figures}
+        left = self.seconds_left()
+        if left is not None:
+            progress["seconds_left"] = round(left, 1)
         self._send({"event": "progress", "progress": progress, "message": self.message})
 
     def _send(self, event: Event) -> None:
         with self.lock:
             self.stream.write(json.dumps(event) + "\n")
             self.stream.flush()
+
+
+def _unknown() -> None:
+    """Return that nobody knows how long it takes."""

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import signal
 import threading
 import time
@@ -36,6 +37,7 @@ PHASES = ("preflight", "data_sync", "training", "results_sync")
 STATUSES = ("pass", "fail", "interrupted")
 LARGEST_COUNT = 10**12
 UNIT_LENGTH = 40
+FIGURES = ("seconds_left", "loss", "series_per_second")
 SHUT_DOWN = Outcome("interrupted", "InstanceLost", "The machine was told to shut down.")
 
 
@@ -184,8 +186,9 @@ class Supervisor:
                 self.phase, self.phase_began_at = phase, self._now()
                 self.record.begin(phase)
                 self.state.phase(phase)
-            case {"event": "progress", "progress": {"step": int(step), "total": total, "unit": str(unit)}, **rest}:
-                self.state.progress(_counted(step, total, unit), str(rest.get("message", "")))
+            case {"event": "progress", "progress": {"step": int(step), "total": total, "unit": str(unit), **figures}}:
+                counted = _counted(step, total, unit) | _measured(figures)
+                self.state.progress(counted, str(event.get("message", "")))
             case {"event": "finished", "phase": str(phase), "status": str(status), "details": dict(details)}:
                 self.record.finish(phase, status if status in STATUSES else "fail", details)
             case {"event": "failed", "code": str(code), "message": str(message)}:
@@ -225,3 +228,9 @@ def _counted(step: int, total: Any, unit: str) -> dict[str, Any]:
     known = isinstance(total, int) and 0 <= total <= LARGEST_COUNT
     counted = int(min(max(0, step), LARGEST_COUNT))
     return {"step": counted, "total": int(total) if known else None, "unit": unit[:UNIT_LENGTH]}
+
+
+def _measured(figures: Mapping[Any, Any]) -> dict[str, float]:
+    """Return the figures that system-state.json takes, those that are numbers."""
+    known = {name: figures[name] for name in FIGURES if isinstance(figures.get(name), int | float)}
+    return {name: value for name, value in known.items() if math.isfinite(value) and (value >= 0 or name == "loss")}

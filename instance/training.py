@@ -1,36 +1,41 @@
-"""Phase training: every model forecasts every window and beyond, each such unit kept on S3. Runs in the worker."""
+"""Phase training: read the data, fine-tune, forecast every window and beyond, compare. Runs in the worker."""
 
-import logging
 import os
-import platform
-import random
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from botocore.exceptions import BotoCoreError, ClientError
-
-from contracts.reasons import ModelWeightsMissing
+from contracts.models import CHRONOS, ENSEMBLE, FINE_TUNED, members
 from instance import artifacts
-from instance.backtest import Actuals, actuals, history, score
-from instance.checkpoints import Checkpoints, Finished, Unit
+from instance.checkpoints import Checkpoints
 from instance.checksums import file_sha256
 from instance.data_sync import Inputs
-from instance.dataset import data_sha256, read_dataset
+from instance.dataset import data_sha256
+from instance.ensembling import Blend, choose_weights
+from instance.fine_tuning.checkpoints import FineTuningCheckpoints
+from instance.fine_tuning.settings import StepReport, settings_of
+from instance.forecasting import Forecasting, by_model, seed_everything
 from instance.hardware import Placement
-from instance.models.auto_ets import AutoETS
-from instance.models.chronos_zero_shot import WEIGHTS, ChronosZeroShot
+from instance.ingest import ingest
+from instance.lanes import Lane, plan
+from instance.metadata import Described, describe
+from instance.models.catalog import Setting, build
+from instance.models.chronos_fine_tuned import ChronosFineTuned
+from instance.models.chronos_folder import WEIGHTS
+from instance.models.core_pool import CorePool
 from instance.models.interface import Model
 from instance.preflight import installed_packages
 from instance.reporting import Reporter
-from instance.series import SeriesSet, build_series
+from instance.series_store import SeriesStore
 
-logger = logging.getLogger(__name__)
+LAST_UPLOADS_SECONDS = 15.0
+# What else of a request changes the forecasts of some models only.
+FINE_TUNING_FIELDS = (
+    "fine_tuning_mode", "fine_tuning_steps", "fine_tuning_learning_rate", "fine_tuning_batch_size",
+    "fine_tuning_accumulation", "fine_tuning_patience",
+)  # fmt: skip
+FORECAST_FIELDS = ("freq", "n_windows", "quantile_levels", "seed", "past_covariates", "known_covariates")
 
 
 @dataclass(frozen=True)
@@ -46,9 +51,9 @@ class Training:
     inputs : Inputs
         Data files and weights.
     placement : Placement
-        Device and dtype of the Chronos model.
-    results : Path
-        Folder that becomes the run's artifacts.
+        Device and dtype of the Chronos models.
+    work_dir : Path
+        Results go to results/ below it, and become the run's artifacts; the rest is scratch.
     reporter : Reporter
         Told each forecast series.
     """
@@ -57,7 +62,7 @@ class Training:
     manifest: dict[str, Any]
     inputs: Inputs
     placement: Placement
-    results: Path
+    work_dir: Path
     reporter: Reporter
 
     def run(self, details: dict[str, Any]) -> None:
@@ -65,139 +70,116 @@ class Training:
 
         Raises
         ------
-        DatasetInvalid, ModelWeightsMissing
-            The data or the weights are not usable.
+        DatasetInvalid, ModelWeightsMissing, TrainingDiverged, OutOfMemory
+            The data, the weights or the settings are not usable here.
         """
         request = self.manifest["request"]
-        self.reporter.say("Reading the data.")
-        series = build_series(*_with_request(read_dataset(self.inputs.files), request))
-        what = actuals(series, request["n_windows"])
-        units = len(request["models"]) * (request["n_windows"] + 1)
-        self.reporter.expect(units * len(series.ids), "series forecasts", "Loading the models.")
-        models = {name: self._one_model(name, series, what, details) for name in request["models"]}
-        artifacts.write_metadata(self.results, self._metadata(series, models))
-        details.update(series=len(series.ids), units=units, models=list(models))
+        self.reporter.expect(None, "rows", "Reading the data.")
+        store = ingest(self.inputs.files, request, self.work_dir / "series", self.reporter.advance)
+        self.reporter.say("Loading the models.")
+        with ExitStack() as ending:
+            pool = CorePool(os.cpu_count() or 1)
+            ending.callback(pool.close)
+            setting = Setting(request, store.info.season_length, self.placement, self.inputs.weights, pool)
+            models: dict[str, Model] = {}
+            for name in members(request["models"]):
+                models[name] = build(name, setting)
+                ending.callback(models[name].close)
+            self._forecast(store, models, details, ending)
 
-    def _one_model(self, name: str, series: SeriesSet, what: Actuals, details: dict[str, Any]) -> dict[str, Any]:
-        request = self.manifest["request"]
-        checkpoints = self._checkpoints(name, series)
-        with self._opened(name, series) as model:
-            done = [
-                self._unit(model, Unit(name, window), series, checkpoints, details)
-                for window in range(request["n_windows"] + 1)
-            ]
-            windows, final = done[:-1], done[-1].forecast
-            levels = request["quantile_levels"]
-            artifacts.write_backtest(self.results, name, series, what, windows, levels=levels)
-            artifacts.write_forecast(self.results, name, series, final, levels)
-            artifacts.write_model(self.results, model, series, final)
-            caveats = model.caveats(series.prediction_length, levels)
-        return {
-            "metrics": score(what, windows, series, request),
-            "seconds": round(sum(unit.seconds for unit in done), 3),
-            "backtest_path": artifacts.backtest_path(name),
-            "forecast_path": artifacts.forecast_path(name),
-            "series_failed": max(unit.forecast.failed for unit in done),
-            "notes": caveats,
-        }
+    def _forecast(
+        self, store: SeriesStore, models: dict[str, Model], details: dict[str, Any], ending: ExitStack
+    ) -> None:
+        request, results = self.manifest["request"], self.work_dir / "results"
+        checkpoints = {name: self._checkpoints(name, store) for name in models}
+        for kept in checkpoints.values():
+            ending.callback(kept.close, LAST_UPLOADS_SECONDS)
+        tuned = self._fine_tune(store, models, details)
+        work = Forecasting(store, request, results, checkpoints, self.reporter)
+        forecaster = by_model(models, store.info.prediction_length, request["quantile_levels"], request["seed"])
+        work.forecast(plan(list(models), self.placement.device), forecaster, f"Forecasting with {', '.join(models)}.")
+        described = {name: Described.of(model, store, request) for name, model in models.items()}
+        if ENSEMBLE in request["models"]:
+            described[ENSEMBLE] = self._blend(store, work, checkpoints)
+        for name, model in models.items():
+            model.save(results / artifacts.model_folder(name))
+        if tuned is not None:
+            work.done[FINE_TUNED].seconds += tuned["seconds"]
+        metadata = describe(
+            self.manifest, store, work.done, described, data_sha256(self.inputs.files), self.placement
+        ) | {"lineage": self._lineage(tuned)}
+        artifacts.write_metadata(results, metadata)
+        details.update(series=store.info.n_series, chunks=store.chunks, models=request["models"])
+        if work.resumed:
+            details["units_resumed"] = work.resumed
 
-    def _unit(
-        self, model: Model, unit: Unit, series: SeriesSet, checkpoints: Checkpoints, details: dict[str, Any]
-    ) -> Finished:
-        request = self.manifest["request"]
-        last = unit.window == request["n_windows"]
-        where = "beyond the data" if last else f"window {unit.window + 1} of {request['n_windows']}"
-        self.reporter.say(f"{unit.model}, {where}.")
-        resumed = checkpoints.load(unit)
-        if resumed is not None:
-            details["units_resumed"] = details.get("units_resumed", 0) + 1
-            self.reporter.advance(len(series.ids))
-            return resumed
-        began = time.monotonic()
-        known = history(series, unit.window, request["n_windows"])
-        # Before each unit, so that one computed after a resume is the one that a whole attempt computes.
+    def _fine_tune(
+        self, store: SeriesStore, models: dict[str, Model], details: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        model = models.get(FINE_TUNED)
+        if not isinstance(model, ChronosFineTuned):
+            return None
+        request, manifest = self.manifest["request"], self.manifest
+        settings = settings_of(request, store.info.prediction_length, request["n_windows"])
+        self.reporter.expect(request["fine_tuning_steps"], "fine-tuning steps", f"{FINE_TUNED}: fine-tuning.")
+        kept = FineTuningCheckpoints(
+            self.client, manifest["bucket"], manifest["prefix"], self.work_dir / "fine-tuning",
+            self._depends_on(FINE_TUNED, store),
+        )  # fmt: skip
+        told = _StepTold(self.reporter)
         seed_everything(request["seed"])
-        forecast = model.forecast(known, series.prediction_length, request["quantile_levels"], self.reporter.advance)
-        finished = Finished(forecast, time.monotonic() - began)
-        try:
-            checkpoints.save(unit, finished)
-        except (ClientError, BotoCoreError):
-            # Only a later attempt misses it; this one holds the forecast.
-            logger.warning("checkpoint %s could not be uploaded", unit.stem, exc_info=True)
-        return finished
+        summary = model.train(store.flat(), settings, kept, told)
+        details["fine_tuning"] = summary.as_dict()
+        return summary.as_dict()
 
-    @contextmanager
-    def _opened(self, name: str, series: SeriesSet) -> Iterator[Model]:
-        model: Model
-        if name == ChronosZeroShot.name:
-            if self.inputs.weights is None:
-                raise ModelWeightsMissing(f"{name}: expected weights in the manifest, found none. Start a new run.")
-            model = ChronosZeroShot(self.inputs.weights, self.placement)
-        else:
-            model = AutoETS(series.season_length, cores=os.cpu_count() or 1)
-        try:
-            yield model
-        finally:
-            model.close()
-
-    def _checkpoints(self, name: str, series: SeriesSet) -> Checkpoints:
+    def _blend(self, store: SeriesStore, work: Forecasting, checkpoints: dict[str, Checkpoints]) -> Described:
         request = self.manifest["request"]
-        depends_on = {
+        self.reporter.say(f"{ENSEMBLE}: weighing the models.")
+        blend = Blend(choose_weights(store, request, checkpoints), checkpoints)
+        work.forecast([Lane((ENSEMBLE,), 1)], blend, f"{ENSEMBLE}: blending the forecasts.")
+        blend.ensemble.save(self.work_dir / "results" / artifacts.model_folder(ENSEMBLE))
+        return Described(notes=blend.ensemble.caveats(), ignored=[])
+
+    def _checkpoints(self, name: str, store: SeriesStore) -> Checkpoints:
+        bucket, prefix = self.manifest["bucket"], self.manifest["prefix"]
+        return Checkpoints(self.client, bucket, prefix, self.work_dir, self._depends_on(name, store))
+
+    def _depends_on(self, name: str, store: SeriesStore) -> dict[str, Any]:
+        request, info = self.manifest["request"], store.info
+        fields = [*FORECAST_FIELDS, *(FINE_TUNING_FIELDS if name == FINE_TUNED else ())]
+        if name not in CHRONOS:
+            fields.append("refit")
+        return {
             "model": name,
             "data": data_sha256(self.inputs.files),
-            "weights": self._weights_sha256() if name == ChronosZeroShot.name else None,
-            "dtype": self.placement.dtype if name == ChronosZeroShot.name else None,
+            "weights": self._weights_sha256() if name in CHRONOS else None,
+            "dtype": self.placement.dtype if name in CHRONOS else None,
             "environment": installed_packages().sha256,
-            "series": [series.frequency.alias, series.season_length, series.prediction_length],
-            "request": {key: request[key] for key in ("freq", "n_windows", "quantile_levels", "seed")},
+            "series": [info.frequency.alias, info.season_length, info.prediction_length, info.n_series, store.chunks],
+            "request": {key: request[key] for key in fields},
         }
-        levels = request["quantile_levels"]
-        return Checkpoints(self.client, self.manifest["bucket"], self.manifest["prefix"], depends_on, levels)
 
     def _weights_sha256(self) -> str | None:
         path = self.inputs.weights / WEIGHTS if self.inputs.weights else None
         return file_sha256(path) if path and path.is_file() else None
 
-    def _metadata(self, series: SeriesSet, models: dict[str, Any]) -> dict[str, Any]:
-        manifest, environment = self.manifest, installed_packages()
-        data = artifacts.describe_data(
-            manifest["dataset"]["name"],
-            data_sha256(self.inputs.files),
-            series,
-            manifest["request"]["n_windows"],
-        )
+    def _lineage(self, tuned: dict[str, Any] | None) -> dict[str, Any]:
         return {
-            "schema_version": 1,
-            "run_id": manifest["run_id"],
-            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "request": manifest["request"],
-            "data": data,
-            "environment": {
-                "sha256": environment.sha256,
-                "packages": environment.packages,
-                "python": platform.python_version(),
-                "device": self.placement.device,
-                "dtype": self.placement.dtype,
-            },
-            "models": models,
-            "lineage": {
-                "parent_run_id": None,
-                "chronos_weights": self.inputs.weights.name if self.inputs.weights else None,
-                "chronos_weights_sha256": self._weights_sha256(),
-            },
+            "parent_run_id": None,
+            "chronos_weights": self.inputs.weights.name if self.inputs.weights else None,
+            "chronos_weights_sha256": self._weights_sha256(),
+            "fine_tuning": tuned,
         }
 
 
-def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and PyTorch, and let PyTorch use every core."""
-    import torch  # noqa: PLC0415
+class _StepTold:
+    """Passes the steps of the fine-tuning on, those of an earlier attempt at once."""
 
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-    torch.set_num_threads(os.cpu_count() or 1)
+    def __init__(self, reporter: Reporter) -> None:
+        self.reporter = reporter
+        self.step = 0
 
-
-def _with_request(read: tuple[Any, list[str]], request: dict[str, Any]) -> tuple[Any, dict[str, Any], list[str]]:
-    frame, notes = read
-    return frame, request, notes
+    def __call__(self, report: StepReport) -> None:
+        self.reporter.measure(loss=report.loss, series_per_second=report.series_per_second)
+        self.reporter.advance(report.step - self.step)
+        self.step = report.step

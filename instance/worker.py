@@ -86,7 +86,7 @@ class Worker:
             inputs = sync(self.client, self.manifest, self.work_dir, self.reporter, details)
         self.phase = "training"
         with self.reporter.phase("training") as details:
-            training = Training(self.client, self.manifest, inputs, decide(hardware), results, self.reporter)
+            training = Training(self.client, self.manifest, inputs, decide(hardware), self.work_dir, self.reporter)
             training.run(details)
         self.phase = "results_sync"
         with self.reporter.phase("results_sync") as details:

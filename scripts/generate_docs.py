@@ -134,7 +134,9 @@ def _values(field: dict[str, Any]) -> str:
 
 def _type(name: str, field: dict[str, Any]) -> str:
     if name == "array":
-        return f"{field['minItems']} to {field['maxItems']} numbers{_range(field['items'])}"
+        items = field["items"]
+        what = f"names that match {_code(items['pattern'])}" if items["type"] == "string" else f"numbers{_range(items)}"
+        return f"{field.get('minItems', 0)} to {field['maxItems']} {what}"
     if name == "string" and "pattern" in field:
         return f"text that matches {_code(field['pattern'])}"
     return name + (_range(field) if name in ("integer", "number") else "")

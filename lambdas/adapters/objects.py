@@ -70,14 +70,21 @@ class Objects:
         )
 
     def size_and_sha256(self, key: str) -> tuple[int, str] | None:
-        """Return an object's size and the SHA-256 that S3 verified on upload (hex, "" if none); None when absent."""
+        """Return an object's size and SHA-256 (hex, "" if none); None when absent.
+
+        S3 verified the SHA-256 on upload. Of an object that came in parts it verified that of each part, and keeps a
+        hash of those, with a dash and the number of parts; the instance left the whole one in the user metadata
+        (https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html).
+        """
         try:
             answer = client("s3").head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
         except ClientError as error:
             if error_code(error) in _ABSENT:
                 return None
             raise
-        return answer["ContentLength"], base64.b64decode(answer.get("ChecksumSHA256", "")).hex()
+        stored = answer.get("ChecksumSHA256", "")
+        whole = answer["Metadata"].get("sha256", "") if "-" in stored else base64.b64decode(stored).hex()
+        return answer["ContentLength"], whole
 
     def heads(self, keys: list[tuple[str, int]], limit: int) -> Iterator[tuple[str, bytes, bool]]:
         """Yield (key, content, whole) of each (key, size), at most `limit` bytes of each."""

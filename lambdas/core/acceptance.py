@@ -6,10 +6,13 @@ from typing import Any
 
 from contracts import layout
 from contracts.documents import Document, DocumentInvalid, check
+from contracts.models import ENSEMBLE, members
 from contracts.prices import Cost, prices, run_cost, usd_per_hour, vcpus
 from contracts.reasons import CostCapTooLow, MonthlyBudgetExceeded, QuotaTooLow, RequestInvalid
 from lambdas.core.ladder import markets, quota_command
 
+FEWEST_MEMBERS = 2
+DATA_COLUMNS = ("unique_id", "ds", "y")
 SECONDS_PER_MINUTE = 60
 HEARTBEAT_SECONDS = 30
 
@@ -33,7 +36,26 @@ def checked_request(document: Any) -> Document:
     levels = request["quantile_levels"]
     if levels != sorted(levels):
         raise RequestInvalid(f"quantile_levels: expected ascending numbers, found {levels}.")
+    _check_models(request["models"])
+    _check_covariates(request["past_covariates"], request["known_covariates"])
     return request
+
+
+def _check_models(models: list[str]) -> None:
+    others = members(models)
+    if ENSEMBLE in models and len(others) < FEWEST_MEMBERS:
+        raise RequestInvalid(
+            f"models: expected at least {FEWEST_MEMBERS} models for {ENSEMBLE} to weigh, "
+            f"found {', '.join(others) or 'none'}. Name more, or leave {ENSEMBLE} out."
+        )
+
+
+def _check_covariates(past: list[str], known: list[str]) -> None:
+    for field, columns, others in (("past_covariates", past, known), ("known_covariates", known, [])):
+        wrong = sorted(set(columns) & {*DATA_COLUMNS, *others})
+        if wrong:
+            named = "it is a column of the format" if wrong[0] in DATA_COLUMNS else "known_covariates names it, too"
+            raise RequestInvalid(f"{field}: expected columns beside unique_id, ds and y, found {wrong[0]}; {named}.")
 
 
 def deadline_at(request: Document, created_at: int) -> int:

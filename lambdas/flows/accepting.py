@@ -2,6 +2,7 @@
 
 from contracts import layout
 from contracts.documents import Document, dump
+from contracts.models import needs_weights
 from contracts.prices import Cost
 from contracts.reasons import DatasetNotFound, ModelWeightsMissing
 from lambdas.adapters.cloud import Cloud
@@ -93,7 +94,7 @@ def _dataset(cloud: Cloud, request: Document) -> Document:
 
 
 def _weights(cloud: Cloud, request: Document) -> Document | None:
-    if "ChronosZeroShot" not in request["models"]:
+    if not needs_weights(request["models"]):
         return None
     name = request["chronos_weights"]
     prefix = f"{layout.MODEL_WEIGHTS}{name}/"

@@ -106,7 +106,7 @@ def fill(runner: Runner) -> None:
         s3.upload_file(str(WEIGHTS / name), runner.bucket, f"cached-models/{WEIGHTS.name}/{name}")
     s3.put_object(Bucket=runner.bucket, Key="datasets/wrong-column/data.parquet", Body=_wrong_column())
     s3.put_object(
-        Bucket=runner.bucket, Key="datasets/long/data.csv", Body=_csv(series=8, length=700, freq="D", season=7)
+        Bucket=runner.bucket, Key="datasets/long/data.csv", Body=_csv(series=16, length=700, freq="D", season=7)
     )
     # Uploaded last, so it is the one that `{}` takes.
     s3.put_object(
@@ -142,6 +142,7 @@ def long_run() -> dict[str, object]:
     return {
         "dataset": "long",
         "models": ["AutoETS"],
+        "refit": "form",
         "prediction_length": 7,
         "n_windows": 25,
         "heartbeat_timeout_seconds": 12,

@@ -69,9 +69,9 @@ def test_data_that_cannot_be_used_fails_the_run_and_names_the_column(runner: Run
 def test_an_instance_killed_in_the_middle_is_replaced_and_finished_parts_are_kept(
     runner: Runner, long_run: dict[str, object]
 ) -> None:
-    arn = runner.start({**long_run, "n_windows": 8})
-    record = runner.training(arn, step=16)
-    kept = {p for p in runner.paths(record) if p.startswith("checkpoints/") and p.endswith(".parquet")}
+    arn = runner.start({**long_run, "n_windows": 5})
+    record = runner.training(arn, step=24)
+    kept = {p for p in runner.paths(record) if p.startswith("checkpoints/") and p.endswith(".safetensors")}
     runner.faults.kill(record.instance_id)
     ended = runner.finish(arn)
 
@@ -133,8 +133,8 @@ def test_an_execution_stopped_by_a_person_is_cleaned_up_without_it(runner: Runne
 
 
 def test_a_spot_interruption_checkpoints_and_goes_on_elsewhere(runner: Runner, long_run: dict[str, object]) -> None:
-    arn = runner.start({**long_run, "n_windows": 8, "market": "spot_then_on_demand"})
-    record = runner.training(arn, step=8)
+    arn = runner.start({**long_run, "n_windows": 5, "market": "spot_then_on_demand"})
+    record = runner.training(arn, step=12)
     runner.faults.interrupt(record.instance_id, notice_seconds=20)
     ended = runner.finish(arn)
 
@@ -145,7 +145,7 @@ def test_a_spot_interruption_checkpoints_and_goes_on_elsewhere(runner: Runner, l
 
 
 def test_a_run_that_takes_too_long_says_so(runner: Runner, long_run: dict[str, object]) -> None:
-    ended = runner.run({**long_run, "n_windows": 60, "max_runtime_minutes": 0.5})
+    ended = runner.run({**long_run, "max_runtime_minutes": 0.5})
 
     assert (ended.status, ended.error) == ("FAILED", "RunTimedOut")
     assert ended.record is not None
@@ -191,7 +191,7 @@ def test_a_bad_request_is_refused_before_anything_is_launched(runner: Runner, re
 
 
 def test_a_corrupt_or_oversized_report_changes_nothing(runner: Runner, long_run: dict[str, object]) -> None:
-    arn = runner.start({**long_run, "n_windows": 8})
+    arn = runner.start({**long_run, "n_windows": 5})
     record = runner.training(arn)
     key = record.prefix + layout.SYSTEM_STATE
     for junk in (b'{"status": "completed"', b"x" * 100_000, b'{"status": "completed", "seq": 999999}'):

@@ -1,15 +1,43 @@
-"""Reading a data set: what is refused, with file, column and row, and what is put right."""
+"""Reading rows: what is refused, with file, column and row, and what is put right, for any size of batch."""
 
+import tempfile
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from contracts.reasons import DatasetInvalid
-from instance.dataset import DataFile, data_sha256, read_dataset
+from instance.dataset import DataFile, data_sha256
+from instance.scan import Scan
 
 GOOD = "unique_id,ds,y\na,2024-01-01,1\na,2024-01-02,2\n"
+
+
+def read_dataset(files: list[DataFile], batch_rows: int = 2) -> tuple[pd.DataFrame, list[str]]:
+    """Rows by series and time, and the notes of the reading."""
+    told: list[int] = []
+    with tempfile.TemporaryDirectory() as folder:
+        scan = Scan(files, [], Path(folder))
+        scan.read(told.append, batch_rows)
+        rows = scan.sorted()
+        scan.refuse_duplicates(rows)
+        parts = [rows.read(low, high) for low, high in rows.partitions()]
+        rows.close()
+    counts = np.concatenate([np.diff(part.starts) for part in parts])
+    frame = pd.DataFrame(
+        {
+            "unique_id": np.repeat(scan.names, counts),
+            "ds": np.concatenate([part.times for part in parts]).view("datetime64[ns]"),
+            "y": np.concatenate([part.y for part in parts]),
+        }
+    )
+    assert sum(told) == len(frame)
+    moved = sum(part.moved for part in parts)
+    return frame, scan.notes + ([f"{moved} rows moved"] if moved else [])
 
 
 def csv(folder: Path, text: str, name: str = "a.csv") -> DataFile:
@@ -68,7 +96,7 @@ def test_a_duplicate_across_files_names_the_second_file(tmp_path: Path) -> None:
 def test_sorts_and_says_so(tmp_path: Path) -> None:
     frame, notes = read_dataset([csv(tmp_path, "unique_id,ds,y\na,2024-01-02,2\na,2024-01-01,1\n")])
     assert frame["y"].tolist() == [1.0, 2.0]
-    assert notes == ["Sorted by unique_id and ds: 2 of 2 rows were out of order."]
+    assert notes == ["2 rows moved"]
 
 
 def test_missing_marks_are_nan_and_a_series_may_be_called_na(tmp_path: Path) -> None:
@@ -160,3 +188,72 @@ def test_text_that_is_not_utf_8_says_what_to_do(tmp_path: Path) -> None:
     path.write_bytes(GOOD.replace("a,", "ä,").encode("latin-1"))
     with pytest.raises(DatasetInvalid, match=r"a\.csv: expected CSV in UTF-8.*Save it as UTF-8"):
         read_dataset([DataFile("a.csv", path, "0")])
+
+
+@pytest.mark.parametrize("batch_rows", [1, 2, 3, 100])
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (["1", "x", "True", "y"], r"column y, row 2: expected a number, found 'x' \(and 2 more rows\)"),
+        (["True", "True"], r"column y, row 1: expected a number, found 'True' \(and 1 more rows\)"),
+        (["inf", "1", "x"], r"column y, row 3: expected a number, found 'x'\."),
+        (["1", "2", "3,5"], r"row 3: expected as many fields as the header has.*inside numbers"),
+        (["1,5", "2", "3"], r"row 1: expected as many fields as the header has.*inside numbers"),
+    ],
+)
+def test_faults_are_the_same_wherever_a_batch_ends(
+    tmp_path: Path, batch_rows: int, rows: list[str], expected: str
+) -> None:
+    text = "unique_id,ds,y\n" + "".join(f"a,2024-01-{day:02},{y}\n" for day, y in enumerate(rows, start=1))
+    with pytest.raises(DatasetInvalid, match=expected):
+        read_dataset([csv(tmp_path, text)], batch_rows)
+
+
+def test_a_wrong_timestamp_is_told_before_a_wrong_number_that_came_first(tmp_path: Path) -> None:
+    with pytest.raises(DatasetInvalid, match=r"column ds, row 3"):
+        read_dataset([csv(tmp_path, "unique_id,ds,y\na,2024-01-01,x\na,2024-01-02,1\na,never,1\n")], batch_rows=1)
+
+
+def test_one_hour_that_is_no_midnight_makes_all_times_utc_however_late_it_comes(tmp_path: Path) -> None:
+    text = (
+        "unique_id,ds,y\na,2024-01-01T00:00:00+02:00,1\na,2024-01-02T00:00:00+02:00,2\na,2024-01-02T05:00:00+02:00,3\n"
+    )
+    frame, notes = read_dataset([csv(tmp_path, text)], batch_rows=1)
+    assert frame["ds"].astype(str).tolist() == ["2023-12-31 22:00:00", "2024-01-01 22:00:00", "2024-01-02 03:00:00"]
+    assert notes == ["a.csv: timestamps with a time zone were converted to UTC."]
+
+
+def test_names_that_only_the_dictionary_of_a_file_holds_are_no_series(tmp_path: Path) -> None:
+    names = pd.Categorical(["a", "a"], categories=["a", "unused"])
+    assert read_dataset([parquet(tmp_path, unique_id=names)])[0]["unique_id"].tolist() == ["a", "a"]
+
+
+@pytest.mark.parametrize("names", [[7, 7], pd.Categorical([7, 7])])
+def test_numbers_serve_as_names(tmp_path: Path, names: object) -> None:
+    assert read_dataset([parquet(tmp_path, unique_id=names)])[0]["unique_id"].tolist() == ["7", "7"]
+
+
+def test_a_missing_name_in_parquet_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetInvalid, match=r"column unique_id, row 2: expected a name, found 'None'"):
+        read_dataset([parquet(tmp_path, unique_id=["a", None])])
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_timestamps_of_any_unit_are_read(tmp_path: Path, unit: str) -> None:
+    times = np.array(["2024-01-01T00:00:01", "2024-01-02"], dtype=f"datetime64[{unit}]")
+    assert (read_dataset([parquet(tmp_path, ds=times)])[0]["ds"] == times.astype("datetime64[ns]")).all()
+
+
+def test_dates_of_parquet_are_read(tmp_path: Path) -> None:
+    days = [date(2024, 1, 1), date(2024, 1, 2)]
+    assert read_dataset([parquet(tmp_path, ds=days)])[0]["ds"].dt.date.tolist() == days
+
+
+def test_a_column_that_occurs_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    names = ["unique_id", "ds", "y", "y"]
+    pq.write_table(
+        pa.Table.from_arrays([pa.array(["a"]), pa.array(["2024-01-01"]), pa.array([1.0]), pa.array([2.0])], names), path
+    )
+    with pytest.raises(DatasetInvalid, match="expected one column y, found several"):
+        read_dataset([DataFile("a.parquet", path, "0")])

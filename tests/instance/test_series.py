@@ -1,5 +1,8 @@
 """Regular series out of rows: gaps, NaNs, short series, frequencies."""
 
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,15 +11,33 @@ import pytest
 
 from contracts.documents import check
 from contracts.reasons import DatasetInvalid
-from instance.series import SeriesSet, build_series
+from instance.dataset import DataFile
+from instance.ingest import ingest
+from instance.series import SeriesSet
+from instance.series_store import StoreInfo, series_of
 
 
 def rows(name: str, times: Any, y: Any) -> pd.DataFrame:
     return pd.DataFrame({"unique_id": name, "ds": pd.DatetimeIndex(times).astype("datetime64[ns]"), "y": y})
 
 
-def build(*parts: pd.DataFrame, **request: Any) -> SeriesSet:
-    return build_series(pd.concat(parts, ignore_index=True), check("run_request", {"n_windows": 1, **request}), [])
+@dataclass(frozen=True)
+class Built:
+    series: SeriesSet
+    info: StoreInfo
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.series, name)
+
+
+def build(*parts: pd.DataFrame, **request: Any) -> Built:
+    """Series out of rows, through a file and a store."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.parquet"
+        pd.concat(parts, ignore_index=True).to_parquet(path)
+        wanted = check("run_request", {"n_windows": 1, **request})
+        store = ingest([DataFile("a.parquet", path, "0")], wanted, Path(folder) / "store", lambda rows: None)
+        return Built(series_of(store), store.info)
 
 
 def test_holidays_take_the_value_before_and_are_not_observed() -> None:
@@ -25,8 +46,8 @@ def test_holidays_take_the_value_before_and_are_not_observed() -> None:
     assert series.frequency.alias == "B"
     assert series.values[0][9:13].tolist() == [9.0, 9.0, 9.0, 10.0]
     assert series.observed[0][9:13].tolist() == [True, False, False, True]
-    assert series.notes == ["2 holidays filled with the value before, in 1 of 1 series."]
-    assert series.rows == 38
+    assert series.info.notes == ["2 holidays filled with the value before, in 1 of 1 series."]
+    assert series.info.rows == 38
 
 
 def test_interior_nans_are_filled_and_leading_ones_dropped() -> None:
@@ -35,7 +56,7 @@ def test_interior_nans_are_filled_and_leading_ones_dropped() -> None:
     series = build(rows("a", pd.date_range("2024-01-01", periods=30, freq="h"), y), prediction_length=4)
     assert series.first[0] == np.datetime64("2024-01-01T02:00")
     assert series.values[0][9:12].tolist() == [11.0, 11.0, 13.0]
-    assert series.notes == [
+    assert series.info.notes == [
         "2 leading values without a number dropped, in 1 of 1 series.",
         "1 values without a number filled with the value before, in 1 of 1 series.",
     ]
@@ -50,8 +71,8 @@ def test_unusable_series_are_left_out_and_named() -> None:
         rows("short", days[:10], np.arange(10.0)),
     )
     assert series.ids == ["good"]
-    assert "1 series without any number left out: none." in series.notes
-    assert "2 series shorter than 19 steps left out: one, short." in series.notes
+    assert "1 series without any number left out: none." in series.info.notes
+    assert "2 series shorter than 19 steps left out: one, short." in series.info.notes
 
 
 def test_refuses_when_no_series_is_long_enough() -> None:
@@ -120,7 +141,7 @@ def test_a_short_series_with_holes_is_left_out_and_refuses_nothing() -> None:
     days = pd.date_range("2024-01-01", periods=40, freq="D")
     series = build(rows("good", days, np.arange(40.0)), rows("bad", days[[0, 9]], [1.0, 2.0]))
     assert series.ids == ["good"]
-    assert "1 series shorter than 19 steps left out: bad." in series.notes
+    assert "1 series shorter than 19 steps left out: bad." in series.info.notes
 
 
 def test_a_data_set_without_any_number_is_refused_for_that_reason() -> None:

@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 
 from contracts.documents import parse
-from instance.models import auto_ets
-from instance.models.auto_ets import AutoETS
+from instance.models.auto_ets import AutoETS, EtsMethod
 from instance.reporting import Interrupted, Reporter
 from instance.worker import Worker
 from tests.instance.samples import BUCKET, PREFIX, monthly_frame, stage
@@ -53,7 +52,8 @@ def test_a_run_uploads_verified_artifacts_of_every_model(s3: Any, tiny_weights: 
         "forecasts/AutoETS.parquet",
         "forecasts/ChronosZeroShot.parquet",
         "model_metadata.json",
-        "models/AutoETS/parameters.json",
+        "models/AutoETS/parameters.parquet",
+        "models/AutoETS/settings.json",
         "models/ChronosZeroShot/config.json",
         "models/ChronosZeroShot/weights.json",
     ]
@@ -62,7 +62,7 @@ def test_a_run_uploads_verified_artifacts_of_every_model(s3: Any, tiny_weights: 
         assert head["ContentLength"] == entry["bytes"]
         assert head["ChecksumSHA256"]
     last = [event for event in events if event["event"] == "progress" and event["progress"]["unit"] != "files"][-1]
-    assert last["progress"] == {"step": 2 * 3 * 3, "total": 2 * 3 * 3, "unit": "series forecasts"}
+    assert last["progress"] == {"step": 2 * 3 * 3, "total": 2 * 3 * 3, "unit": "series forecasts", "seconds_left": 0}
 
 
 def test_what_a_run_writes(s3: Any, tiny_weights: Path, tmp_path: Path) -> None:
@@ -92,21 +92,22 @@ def test_a_second_attempt_takes_up_what_the_first_finished(
 ) -> None:
     manifest = stage(s3, tiny_weights, monthly_frame(), REQUEST)
     real = AutoETS.forecast
-    calls = 0
+    computed: list[str] = []
 
-    def interrupted_in_the_second_window(self: Any, *arguments: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == 2:
+    def interrupted_in_the_second_chunk(self: Any, windows: Any, *arguments: Any) -> Any:
+        computed.extend(windows[0].ids)
+        if computed == ["series-0", "series-1"]:
             raise Interrupted
-        return real(self, *arguments)
+        return real(self, windows, *arguments)
 
-    monkeypatch.setattr(AutoETS, "forecast", interrupted_in_the_second_window)
+    monkeypatch.setattr(AutoETS, "forecast", interrupted_in_the_second_chunk)
+    monkeypatch.setattr("instance.lanes.CHUNKS_AT_ONCE", 1)
     code, events = work(s3, manifest, tmp_path / "first")
     assert (code, details(events, "training")["status"]) == (2, "interrupted")
     code, events = work(s3, manifest, tmp_path / "second")
-    assert (code, calls) == (0, 4)
-    assert details(events, "training")["details"]["units_resumed"] == 4
+    assert (code, computed[2:]) == (0, ["series-1", "series-2"])
+    # Both models of the first chunk, and Chronos of the second.
+    assert details(events, "training")["details"]["units_resumed"] == 3
     code, _ = work(s3, {**manifest, "prefix": "phase1/2026/11/23-190000/"}, tmp_path / "fresh")
     for path in ("backtest/AutoETS.parquet", "forecasts/ChronosZeroShot.parquet"):
         resumed, fresh = (pd.read_parquet(tmp_path / run / "results" / path) for run in ("second", "fresh"))
@@ -117,10 +118,9 @@ def test_other_data_or_damage_makes_a_checkpoint_worthless(s3: Any, tiny_weights
     request = {**REQUEST, "models": ["AutoETS"]}
     manifest = stage(s3, tiny_weights, monthly_frame(), request)
     work(s3, manifest, tmp_path / "one")
-    s3.put_object(Bucket=BUCKET, Key=f"{PREFIX}checkpoints/AutoETS/window-001.parquet", Body=b"damaged")
-    s3.put_object(Bucket=BUCKET, Key=f"{PREFIX}checkpoints/AutoETS/window-002.json", Body=b"{")
+    s3.put_object(Bucket=BUCKET, Key=f"{PREFIX}checkpoints/AutoETS/chunk-00001.safetensors", Body=b"damaged")
     _, events = work(s3, manifest, tmp_path / "two")
-    assert details(events, "training")["details"]["units_resumed"] == 1
+    assert details(events, "training")["details"]["units_resumed"] == 2
     changed = stage(s3, tiny_weights, monthly_frame(length=59), request)
     _, events = work(s3, changed, tmp_path / "three")
     assert "units_resumed" not in details(events, "training")["details"]
@@ -129,10 +129,14 @@ def test_other_data_or_damage_makes_a_checkpoint_worthless(s3: Any, tiny_weights
 def test_a_checkpoint_that_cannot_be_kept_does_not_end_the_run(
     s3: Any, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: Any) -> None:
-        s3.get_object(Bucket=BUCKET, Key="nothing")
+    real = s3.put_object
 
-    monkeypatch.setattr("instance.checkpoints.Checkpoints.save", refuse)
+    def refuses_checkpoints(**asked: Any) -> Any:
+        if asked["Key"].startswith(f"{PREFIX}checkpoints/"):
+            return s3.get_object(Bucket=BUCKET, Key="nothing")
+        return real(**asked)
+
+    monkeypatch.setattr(s3, "put_object", refuses_checkpoints)
     manifest = stage(s3, tiny_weights, monthly_frame(), {**REQUEST, "models": ["AutoETS"]})
     assert work(s3, manifest, tmp_path / "run")[0] == 0
 
@@ -243,21 +247,94 @@ def test_what_a_model_cannot_do_is_in_the_metadata(s3: Any, tiny_weights: Path, 
     assert "season of 52 steps" in metadata["models"]["AutoETS"]["notes"][0]
 
 
-def test_a_fallback_in_a_backtest_window_is_counted(
+def test_series_that_a_model_cannot_forecast_are_named_and_the_others_are_not_lost(
     s3: Any, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = auto_ets._auto_ets
+    real = EtsMethod.choose
 
-    def fails_on_the_shortest(values: Any, *arguments: Any) -> Any:
-        if len(values) == 60 - 2 * 4:
+    def fails_on_one(self: Any, seen: Any, horizon: int) -> Any:
+        if seen.values[0] == first_of_one:
             raise ValueError("no fit")
-        return real(values, *arguments)
+        return real(self, seen, horizon)
 
-    monkeypatch.setattr(auto_ets, "_auto_ets", fails_on_the_shortest)
-    manifest = stage(s3, tiny_weights, monthly_frame(), {**REQUEST, "models": ["AutoETS"]})
-    work(s3, manifest, tmp_path / "run")
+    frame = monthly_frame()
+    first_of_one = float(frame.loc[frame["unique_id"] == "series-1", "y"].iloc[0])
+    monkeypatch.setattr(EtsMethod, "choose", fails_on_one)
+    manifest = stage(s3, tiny_weights, frame, {**REQUEST, "models": ["AutoETS", "SeasonalNaive"]})
+    assert work(s3, manifest, tmp_path / "run")[0] == 0
     metadata = parse("model_metadata", (tmp_path / "run" / "results" / "model_metadata.json").read_bytes())
-    assert metadata["models"]["AutoETS"]["series_failed"] == 3
+    ets = metadata["models"]["AutoETS"]
+    assert (ets["series_failed"], list(ets["failed_series"])) == (1, ["series-1"])
+    assert "no fit" in ets["failed_series"]["series-1"]
+    forecast, naive = (
+        pd.read_parquet(tmp_path / "run" / "results" / "forecasts" / f"{name}.parquet")
+        for name in ("AutoETS", "SeasonalNaive")
+    )
+    same = (forecast["point"] == naive["point"]).groupby(forecast["unique_id"]).all()
+    assert same.to_dict() == {"series-0": False, "series-1": True, "series-2": False}
+
+
+def test_an_ensemble_blends_the_models_and_every_model_is_ranked(s3: Any, tiny_weights: Path, tmp_path: Path) -> None:
+    models = ["SeasonalNaive", "AutoETS", "Ensemble"]
+    manifest = stage(s3, tiny_weights, monthly_frame(), {**REQUEST, "models": models})
+    assert work(s3, manifest, tmp_path / "run")[0] == 0
+    results = tmp_path / "run" / "results"
+    metadata = parse("model_metadata", (results / "model_metadata.json").read_bytes())
+    assert sorted(row["model"] for row in metadata["leaderboard"]["rows"]) == sorted(models)
+    assert metadata["leaderboard"]["sentences"]
+    backtest = {name: pd.read_parquet(results / "backtest" / f"{name}.parquet") for name in models}
+    first = backtest["AutoETS"]["cutoff"] == backtest["AutoETS"]["cutoff"].min()
+    mean = (backtest["AutoETS"]["point"] + backtest["SeasonalNaive"]["point"]) / 2
+    np.testing.assert_allclose(backtest["Ensemble"]["point"][first], mean[first])
+    weights = json.loads((results / "models" / "Ensemble" / "settings.json").read_text())["weights"]
+    final = pd.read_parquet(results / "forecasts" / "Ensemble.parquet")
+    parts = [
+        weights[-1][name] * pd.read_parquet(results / "forecasts" / f"{name}.parquet")["q0.9"]
+        for name in ("AutoETS", "SeasonalNaive")
+    ]
+    np.testing.assert_allclose(final["q0.9"], sum(parts))
+
+
+def test_a_fine_tuned_model_is_trained_before_the_first_window_and_kept(
+    s3: Any, tiny_weights: Path, tmp_path: Path
+) -> None:
+    asked = {**REQUEST, "models": ["ChronosZeroShot", "ChronosFineTuned"], "fine_tuning_steps": 20,
+             "fine_tuning_learning_rate": 0.001, "fine_tuning_batch_size": 8}  # fmt: skip
+    code, events = work(s3, stage(s3, tiny_weights, monthly_frame(), asked), tmp_path / "run")
+    assert code == 0
+    steps = [e for e in events if e["event"] == "progress" and e["progress"]["unit"] == "fine-tuning steps"]
+    assert steps[-1]["progress"]["step"] == 20
+    assert steps[-1]["progress"]["loss"] > 0
+    results = tmp_path / "run" / "results"
+    metadata = parse("model_metadata", (results / "model_metadata.json").read_bytes())
+    told = metadata["lineage"]["fine_tuning"]
+    assert told["best_validation_loss"] <= told["first_validation_loss"]
+    assert len(told["loss_curve"]) == told["steps"]
+    assert (results / "models" / "ChronosFineTuned" / "model.safetensors").is_file()
+    assert "before the first window" in metadata["models"]["ChronosFineTuned"]["refit"]
+
+
+def test_covariates_reach_the_models_that_take_them_and_are_named_by_the_others(
+    s3: Any, tiny_weights: Path, tmp_path: Path
+) -> None:
+    frame = monthly_frame()
+    steps = frame.groupby("unique_id").cumcount()
+    frame["promotion"] = (steps % 7 == 0).astype(float)
+    frame["y"] += 40 * frame["promotion"]
+    future = frame.groupby("unique_id").tail(4).copy()
+    future["ds"] = future["ds"] + pd.DateOffset(months=4)
+    future["y"], future["promotion"] = np.nan, [0.0, 0.0, 0.0, 1.0] * 3
+    frame = pd.concat([frame, future]).sort_values(["unique_id", "ds"])
+    models = ["AutoARIMA", "SeasonalNaive"]
+    asked = {**REQUEST, "models": models, "known_covariates": ["promotion"], "season_length": 1}
+    assert work(s3, stage(s3, tiny_weights, frame, asked), tmp_path / "run")[0] == 0
+    results = tmp_path / "run" / "results"
+    metadata = parse("model_metadata", (results / "model_metadata.json").read_bytes())
+    assert metadata["models"]["AutoARIMA"]["ignored_covariates"] == []
+    assert metadata["models"]["SeasonalNaive"]["ignored_covariates"] == ["promotion"]
+    forecast = pd.read_parquet(results / "forecasts" / "AutoARIMA.parquet")
+    last = forecast.groupby("unique_id")["point"].apply(lambda point: point.iloc[-1] - point.iloc[:-1].mean())
+    assert (last > 20).all()
 
 
 def test_chronos_without_weights_is_not_replaced_by_another_model(s3: Any, tiny_weights: Path, tmp_path: Path) -> None:
@@ -270,8 +347,8 @@ def test_a_sampling_model_gives_the_same_after_a_resume(s3: Any, tmp_path: Path)
     make_chronos_t5(tmp_path / "t5")
     manifest = stage(s3, tmp_path / "t5", monthly_frame(), {**REQUEST, "models": ["ChronosZeroShot"]})
     work(s3, manifest, tmp_path / "one")
-    for window in (1, 2):
-        s3.delete_object(Bucket=BUCKET, Key=f"{PREFIX}checkpoints/ChronosZeroShot/window-00{window}.json")
+    for chunk in (1, 2):
+        s3.delete_object(Bucket=BUCKET, Key=f"{PREFIX}checkpoints/ChronosZeroShot/chunk-0000{chunk}.safetensors")
     _, events = work(s3, manifest, tmp_path / "two")
     assert details(events, "training")["details"]["units_resumed"] == 1
     one, two = (pd.read_parquet(tmp_path / run / "results/forecasts/ChronosZeroShot.parquet") for run in ("one", "two"))

@@ -49,6 +49,25 @@ def test_a_run_with_every_artifact_in_place_completed(world, collect, training):
     }  # fmt: skip
 
 
+def test_an_artifact_that_came_in_parts_counts_by_the_hash_left_with_it(world, collect, training, monkeypatch):
+    finish(world, training)
+    # moto keeps no hash of hashes; this is how S3 answers for an object of two parts.
+    whole = hashlib.sha256(f"content of {PATHS[1]}".encode()).hexdigest()
+    s3 = client("s3")
+    real = s3.head_object
+
+    def in_parts(**asked):
+        if not asked["Key"].endswith(PATHS[1]):
+            return real(**asked)
+        return {**real(**asked), "ChecksumSHA256": "aGFzaCBvZiBoYXNoZXM=-2", "Metadata": {"sha256": told}}
+
+    monkeypatch.setattr(s3, "head_object", in_parts)
+    told = "0" * 64
+    assert collect()["reason_code"] == "ArtifactsInvalid"
+    told = whole
+    assert collect()["status"] == "completed"
+
+
 def test_a_run_that_finished_while_the_wait_timed_out_completed(world, collect, training):
     finish(world, training)
 

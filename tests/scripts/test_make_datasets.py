@@ -1,7 +1,9 @@
 """The command scripts/make_datasets.py: files, table, errors, and that a run accepts what it writes. Runs anywhere."""
 
 import hashlib
+import tempfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,8 +11,9 @@ import pytest
 
 from contracts.documents import check
 from instance.checksums import file_sha256
-from instance.dataset import DataFile, read_dataset
-from instance.series import build_series
+from instance.dataset import DataFile
+from instance.ingest import ingest
+from instance.series_store import series_of
 from scripts import make_datasets
 from scripts.dataset_sources import Source
 from scripts.make_datasets import DATA_SETS, DataSet, UnknownDataSetError, load, main, make, write
@@ -23,8 +26,9 @@ def monthly_frame(rows: int = 60) -> pd.DataFrame:
 
 
 def as_the_instance_reads_it(path):
-    frame, notes = read_dataset([DataFile(path.name, path, file_sha256(path))])
-    return build_series(frame, check("run_request", {}), notes)
+    with tempfile.TemporaryDirectory() as folder:
+        files = [DataFile(path.name, path, file_sha256(path))]
+        return series_of(ingest(files, check("run_request", {}), Path(folder) / "store", lambda _: None))
 
 
 @pytest.fixture

@@ -128,3 +128,16 @@ def test_the_deadline_is_the_runtime_after_the_start(minutes):
 
 def test_moments_are_written_in_utc():
     assert iso(1795456800.9) == "2026-11-23T18:00:00Z"
+
+
+def test_an_ensemble_needs_models_to_weigh(event):
+    with pytest.raises(RequestInvalid, match="at least 2 models for Ensemble to weigh, found AutoETS"):
+        checked_request(event("request_invalid_ensemble"))
+    assert checked_request({"models": ["AutoETS", "SeasonalNaive", "Ensemble"]})
+
+
+def test_a_column_is_a_covariate_of_one_kind(event):
+    with pytest.raises(RequestInvalid, match=r"past_covariates: .* found holiday; known_covariates names it, too"):
+        checked_request(event("request_invalid_covariates"))
+    with pytest.raises(RequestInvalid, match=r"known_covariates: .* found y; it is a column of the format"):
+        checked_request({"known_covariates": ["y"]})
