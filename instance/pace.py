@@ -3,12 +3,15 @@
 import threading
 from collections.abc import Callable
 
+FEWEST_CHUNKS = 4
+
 
 class Pace:
     """Time left of one lane of chunks, from the chunks it has computed so far.
 
     Chunks hold the same number of series, and each goes through every model of the lane, so that they take about the
-    same time. Chunks taken up from an earlier attempt take none, and do not count.
+    same time; what the later half of them took tells best what the next ones will. Chunks taken up from an earlier
+    attempt take none, and do not count.
 
     Parameters
     ----------
@@ -22,9 +25,8 @@ class Pace:
         self.left = chunks
         self.clock = clock
         self.lock = threading.Lock()
-        self.began_at = self.last_at = clock()
-        self.computed = 0
-        self.spared_seconds = 0.0
+        self.last_at = clock()
+        self.took: list[float] = []
 
     def done(self, computed: bool) -> None:
         """Count a finished chunk; `computed` is false when an earlier attempt had computed all of it."""
@@ -32,9 +34,7 @@ class Pace:
             now = self.clock()
             self.left -= 1
             if computed:
-                self.computed += 1
-            else:
-                self.spared_seconds += now - self.last_at
+                self.took.append(now - self.last_at)
             self.last_at = now
 
     def seconds_left(self) -> float | None:
@@ -42,7 +42,8 @@ class Pace:
         with self.lock:
             if not self.left:
                 return 0.0
-            if not self.computed:
+            if not self.took:
                 return None
-            each = (self.last_at - self.began_at - self.spared_seconds) / self.computed
+            late = self.took[-max(FEWEST_CHUNKS, len(self.took) // 2) :]
+            each = sum(late) / len(late)
             return max(0.0, self.left * each - (self.clock() - self.last_at))

@@ -47,3 +47,12 @@ def test_a_late_chunk_leaves_no_negative_time_and_the_end_leaves_none() -> None:
     assert pace.seconds_left() == 0
     pace.done(computed=True)
     assert pace.seconds_left() == 0
+
+
+def test_the_later_chunks_count_when_the_machine_got_slower() -> None:
+    clock = Clock()
+    pace = Pace(30, clock)
+    for seconds in [1] * 10 + [3] * 10:
+        clock.now += seconds
+        pace.done(computed=True)
+    assert pace.seconds_left() == 10 * 3
