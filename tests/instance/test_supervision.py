@@ -1,6 +1,7 @@
 """The supervisor: how each end of the worker, each limit and a spot notice become a terminal state."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -187,6 +188,19 @@ def test_a_clock_that_is_set_forward_breaks_no_limit(scene: Scene) -> None:
         max_cost_usd=1,
     )
     assert state["status"] == "completed"
+
+
+def test_loss_speed_and_time_left_reach_the_report_and_nonsense_does_not(scene: Scene) -> None:
+    figures = "{'step': 7, 'total': 9, 'unit': 'u', 'loss': -0.25, 'series_per_second': 80, 'seconds_left': 12.5}"
+    nonsense = "{'step': 8, 'total': 9, 'unit': 'u', 'loss': None, 'series_per_second': -1, 'seconds_left': 'soon'}"
+    script = f"phase('training'); tell(event='progress', progress={figures}, message='m')\n"
+    ended = scene.run(script + "sys.exit(1)\n")
+    assert ended["progress"] == {
+        "step": 7, "total": 9, "unit": "u", "loss": -0.25, "series_per_second": 80, "seconds_left": 12.5,
+    }  # fmt: skip
+    shutil.rmtree(scene.folder)
+    ended = scene.run(script + f"tell(event='progress', progress={nonsense}, message='m')\nsys.exit(1)\n")
+    assert ended["progress"] == {"step": 8, "total": 9, "unit": "u"}
 
 
 def test_a_hung_worker_lives_on_in_heartbeats_without_progress(scene: Scene) -> None:
