@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-OURS = {"contracts", "lambdas", "instance", "infra", "local", "cli", "scripts", "benchmarks", "pretraining", "tests", "app"}
+OURS = {
+    "app", "benchmarks", "cli", "contracts", "infra", "instance", "lambdas", "local", "pretraining", "scripts", "tests",
+}  # fmt: skip
 # What lies beside the code: in the Lambda bundle and runtime, or installed on the instance.
 LAMBDA_PACKAGES = {"boto3", "botocore", "aws_lambda_powertools", "fastjsonschema"}
 CONTRACT_PACKAGES = {"fastjsonschema"}
