@@ -69,8 +69,9 @@ def test_data_that_cannot_be_used_fails_the_run_and_names_the_column(runner: Run
 def test_an_instance_killed_in_the_middle_is_replaced_and_finished_parts_are_kept(
     runner: Runner, long_run: dict[str, object]
 ) -> None:
-    arn = runner.start({**long_run, "n_windows": 5})
-    record = runner.training(arn, step=24)
+    arn = runner.start({**long_run, "n_windows": 12})
+    # Two chunks of two series and 13 windows are computed at once: now one of them is finished.
+    record = runner.training(arn, step=39)
     kept = {p for p in runner.paths(record) if p.startswith("checkpoints/") and p.endswith(".safetensors")}
     runner.faults.kill(record.instance_id)
     ended = runner.finish(arn)
@@ -109,7 +110,7 @@ def test_an_instance_that_falls_silent_is_lost(runner: Runner, long_run: dict[st
 
 
 def test_an_instance_that_lives_without_progress_is_stalled(runner: Runner, long_run: dict[str, object]) -> None:
-    arn = runner.start({**long_run, "no_progress_timeout_seconds": 8})
+    arn = runner.start({**long_run, "n_windows": 12, "no_progress_timeout_seconds": 15})
     runner.faults.stall(runner.training(arn).instance_id)
     ended = runner.finish(arn)
 
@@ -133,8 +134,8 @@ def test_an_execution_stopped_by_a_person_is_cleaned_up_without_it(runner: Runne
 
 
 def test_a_spot_interruption_checkpoints_and_goes_on_elsewhere(runner: Runner, long_run: dict[str, object]) -> None:
-    arn = runner.start({**long_run, "n_windows": 5, "market": "spot_then_on_demand"})
-    record = runner.training(arn, step=12)
+    arn = runner.start({**long_run, "n_windows": 12, "market": "spot_then_on_demand"})
+    record = runner.training(arn, step=39)
     runner.faults.interrupt(record.instance_id, notice_seconds=20)
     ended = runner.finish(arn)
 
@@ -145,7 +146,7 @@ def test_a_spot_interruption_checkpoints_and_goes_on_elsewhere(runner: Runner, l
 
 
 def test_a_run_that_takes_too_long_says_so(runner: Runner, long_run: dict[str, object]) -> None:
-    ended = runner.run({**long_run, "max_runtime_minutes": 0.5})
+    ended = runner.run({**long_run, "n_windows": 30, "max_runtime_minutes": 0.75})
 
     assert (ended.status, ended.error) == ("FAILED", "RunTimedOut")
     assert ended.record is not None
