@@ -108,6 +108,9 @@ def fill(runner: Runner) -> None:
     s3.put_object(
         Bucket=runner.bucket, Key="datasets/long/data.csv", Body=_csv(series=16, length=700, freq="D", season=7)
     )
+    s3.put_object(
+        Bucket=runner.bucket, Key="datasets/many/data.csv", Body=_csv(series=200, length=300, freq="D", season=7)
+    )
     # Uploaded last, so it is the one that `{}` takes.
     s3.put_object(
         Bucket=runner.bucket, Key="datasets/small/data.csv", Body=_csv(series=3, length=72, freq="MS", season=12)
