@@ -1,5 +1,6 @@
 """Give the rows of a spool back series by series, some hundred thousand at a time. Runs in the worker."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,7 @@ def sorted_rows(spool: Spool, ranks: Codes, counts: Integers) -> "SortedRows":
 
 
 @dataclass
-class SortedRows:
+class SortedRows(ABC):
     """Rows of a spool, by series in the order of the sorted names."""
 
     spool: Spool
@@ -88,9 +89,9 @@ class SortedRows:
         """Return ranges of series (first, beyond the last) that hold about `PARTITION_ROWS` rows each."""
         return list(zip(self.bounds[:-1].tolist(), self.bounds[1:].tolist(), strict=True))
 
+    @abstractmethod
     def read(self, low: int, high: int) -> Rows:
         """Return the rows of series `low` to `high` (not included), which lie in one partition."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Delete the files."""
