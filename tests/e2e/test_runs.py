@@ -69,9 +69,9 @@ def test_data_that_cannot_be_used_fails_the_run_and_names_the_column(runner: Run
 def test_an_instance_killed_in_the_middle_is_replaced_and_finished_parts_are_kept(
     runner: Runner, long_run: dict[str, object]
 ) -> None:
-    arn = runner.start({**long_run, "n_windows": 12})
-    # Two chunks of two series and 13 windows are computed at once: now one of them is finished.
-    record = runner.training(arn, step=39)
+    arn = runner.start({**long_run, "n_windows": 6})
+    # Two chunks of two series and 7 windows are computed at once: now one of them is finished.
+    record = runner.training(arn, step=21)
     kept = {p for p in runner.paths(record) if p.startswith("checkpoints/") and p.endswith(".safetensors")}
     runner.faults.kill(record.instance_id)
     ended = runner.finish(arn)
@@ -135,8 +135,8 @@ def test_an_execution_stopped_by_a_person_is_cleaned_up_without_it(runner: Runne
 
 
 def test_a_spot_interruption_checkpoints_and_goes_on_elsewhere(runner: Runner, long_run: dict[str, object]) -> None:
-    arn = runner.start({**long_run, "n_windows": 12, "market": "spot_then_on_demand"})
-    record = runner.training(arn, step=39)
+    arn = runner.start({**long_run, "n_windows": 6, "market": "spot_then_on_demand"})
+    record = runner.training(arn, step=21)
     runner.faults.interrupt(record.instance_id, notice_seconds=20)
     ended = runner.finish(arn)
 
