@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
+from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError
 from botocore.httpsession import get_cert_path
 
 from instance.checksums import CHUNK_BYTES
 
+AWS = ".amazonaws.com"
 CHECKSUM_MODE = "x-amz-checksum-mode"
 CHECKSUMS = ("sha256", "sha1", "crc32")
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -87,23 +89,23 @@ def read_through_botocore(client: Any, bucket: str, wanted: Wanted) -> Answer:
 
 
 class DirectReader:
-    """Reads objects of a bucket by presigned GETs over one connection that is kept open. For one thread.
+    """Reads objects of a bucket by signed GETs over one connection that is kept open. For one thread.
 
     A `get_object` of botocore takes about 0.9 ms of CPU time, which for thousands of small objects is what a
-    download takes; a presigned GET over `http.client` takes about 0.3 ms. It does none of botocore's retries and
-    knows none of its errors.
+    download takes; a GET over `http.client`, with the signature in its headers, takes about 0.3 ms. It does none of
+    botocore's retries and knows none of its errors. No presigned address is made: one would work for whoever reads it.
 
     Parameters
     ----------
     client
-        S3; signs the addresses, so that endpoint, region and credentials are its own.
+        S3; signs the requests, so that endpoint, region and credentials are its own.
     bucket : str
         Where from.
     """
 
     def __init__(self, client: Any, bucket: str) -> None:
         self.client = client
-        self.bucket = bucket
+        self.address = _bucket_address(client.meta.endpoint_url, bucket)
         self.buffer = memoryview(bytearray(CHUNK_BYTES))
         self.connection: http.client.HTTPConnection | None = None
 
@@ -130,37 +132,52 @@ class DirectReader:
         self.connection = None
 
     def _response(self, wanted: Wanted) -> http.client.HTTPResponse:
-        url, headers = self._request(wanted)
+        request = self._signed(wanted)
         kept = self.connection is not None
         try:
-            return self._ask(url, headers)
+            return self._ask(request)
         except (http.client.HTTPException, ConnectionError):
             self.close()
             if not kept:
                 raise
         # S3 closes connections that were idle, which shows only when the next question is put.
-        return self._ask(url, headers)
+        return self._ask(request)
 
-    def _ask(self, url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
-        address = urlsplit(url)
+    def _ask(self, request: AWSRequest) -> http.client.HTTPResponse:
+        address = urlsplit(str(request.url))
         if self.connection is None:
             self.connection = _connect(address.scheme, address.netloc)
-        self.connection.request("GET", f"{address.path}?{address.query}", headers=headers)
+        self.connection.request("GET", address.path, headers=dict(request.headers.items()))
         return self.connection.getresponse()
 
-    def _request(self, wanted: Wanted) -> tuple[str, dict[str, str]]:
-        parameters = {"Bucket": self.bucket, "Key": wanted.key}
+    def _signed(self, wanted: Wanted) -> AWSRequest:
+        """Return the GET of the object with AWS Signature Version 4 in its headers.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
+        """
         headers = {"If-Match": f'"{wanted.etag}"', "User-Agent": "chronos-training"}
-        if wanted.whole:
-            # Signed with the address, since S3 takes no unsigned header that begins with x-amz-.
-            parameters["ChecksumMode"] = headers[CHECKSUM_MODE] = "ENABLED"
-        else:
-            headers["Range"] = wanted.range
-        return self.client.generate_presigned_url("get_object", Params=parameters), headers
+        headers |= {CHECKSUM_MODE: "ENABLED"} if wanted.whole else {"Range": wanted.range}
+        request = AWSRequest("GET", self.address + quote(wanted.key, safe="/~"), headers=headers)
+        # The client's own signer renews the credentials of the instance's role in time.
+        signer = self.client._request_signer.get_auth_instance("s3", self.client.meta.region_name, "s3v4")
+        signer.add_auth(request)
+        return request
 
     def _chunks(self, response: http.client.HTTPResponse) -> Iterator[memoryview]:
         while count := response.readinto(self.buffer):
             yield self.buffer[:count]
+
+
+def _bucket_address(endpoint: str, bucket: str) -> str:
+    """Return the address that a key is put after.
+
+    AWS asks for the bucket in the host name, for which no certificate fits a bucket with a dot; another endpoint may be
+    an IP address: https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html.
+    """
+    scheme, netloc, *_ = urlsplit(endpoint)
+    if AWS in netloc and "." not in bucket:
+        return f"{scheme}://{bucket}.{netloc}/"
+    return f"{scheme}://{netloc}/{bucket}/"
 
 
 def _connect(scheme: str, netloc: str) -> http.client.HTTPConnection:

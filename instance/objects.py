@@ -16,7 +16,6 @@ from instance.uploads import Artifact, Uploads
 THREADS = 16
 TRIES = 4
 FIRST_PAUSE_SECONDS = 0.5
-AWS = ".amazonaws.com"
 
 OnBytes = Callable[[int], None]
 
@@ -28,14 +27,8 @@ def s3_client(read_timeout_seconds: int = 30) -> Any:
         read_timeout=read_timeout_seconds,
         retries={"mode": "standard", "max_attempts": 4},
         max_pool_connections=THREADS,
-        # For presigned addresses, which botocore still signs with version 2 unless told otherwise.
-        signature_version="s3v4",
     )
-    client = boto3.client("s3", config=config)
-    if AWS not in client.meta.endpoint_url:
-        return client
-    # Without this, presigned addresses name the global endpoint, which redirects for a bucket's first hours.
-    return boto3.client("s3", config=config.merge(Config(s3={"addressing_style": "virtual"})))
+    return boto3.client("s3", config=config)
 
 
 def download_all(
