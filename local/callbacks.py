@@ -109,6 +109,11 @@ class Callbacks:
         except ExecutionEnded:
             return None
 
+    def state_machine_of(self, token: str) -> str:
+        """Return the ARN of the state machine whose execution a token belongs to, "" when it is not known."""
+        task = self._tasks.get(token)
+        return task.arn.replace(":execution:", ":stateMachine:").rpartition(":")[0] if task else ""
+
     def invoke_with_callback(self, resource: str, arguments: Any, token: str, state: Any) -> Any:
         """Call the integration, then wait for its token: settlement, timeout, missed heartbeat or the end."""
         run, own = _RUN.get(), _CONTEXT.get()

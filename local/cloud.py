@@ -27,6 +27,12 @@ NAMES = {
 }
 # The server keeps these settings of the person; the rest of the environment does not reach it.
 PASSED_ON = ("PATH", "HOME", "LANG", "SFN_WAIT_SCALE", "LOG_LEVEL")
+# What the cloud that ran here before has left.
+LEFT_BEHIND = (
+    "server.json", "outputs.json", "capacity.json", "permissions.jsonl", "quotas.json", "instances", "tmp", "data",
+)  # fmt: skip
+# MiniStack's switch.
+ENFORCE = "AUTH"
 PASSED_ON_PREFIX = "CHRONOS_LOCAL_"
 
 
@@ -52,7 +58,7 @@ class LocalCloud:
         """Whether the server process is there and answers."""
         return self._server_pid() is not None and self._healthy()
 
-    def start(self, *, detached: bool = False, controller_endpoint: str = "") -> None:
+    def start(self, *, detached: bool = False, controller_endpoint: str = "", enforce_iam: bool = False) -> None:
         """Start the server on a free port and wait until it answers.
 
         Parameters
@@ -61,6 +67,8 @@ class LocalCloud:
             Let the server outlive this process; otherwise it ends itself when this process is gone.
         controller_endpoint : str
             Where the Lambdas send their AWS calls, such as a proxy in front of this cloud; the cloud itself if empty.
+        enforce_iam : bool
+            Refuse what the roles' policies do not allow, and keep every check; see `local.permissions`.
 
         Raises
         ------
@@ -70,10 +78,10 @@ class LocalCloud:
         if self.running:
             raise CloudError(f"{self.folder.path}: a cloud already runs here. End it with `python -m local down`.")
         self.stop()
-        for name in ("server.json", "outputs.json", "capacity.json", "quotas.json", "instances", "tmp", "data"):
+        for name in LEFT_BEHIND:
             _remove(self.folder.path / name)
         for _ in range(ATTEMPTS):
-            process = self._spawn(free_port(), detached, controller_endpoint)
+            process = self._spawn(free_port(), detached, controller_endpoint, enforce_iam)
             if self._came_up(process):
                 self._process = process
                 return
@@ -143,13 +151,13 @@ class LocalCloud:
                 return bool(answer.status == 200)
         return False
 
-    def _spawn(self, port: int, detached: bool, controller_endpoint: str) -> subprocess.Popen[bytes]:
+    def _spawn(self, port: int, detached: bool, controller_endpoint: str, enforce_iam: bool) -> subprocess.Popen[bytes]:
         self.folder.temporary.mkdir(parents=True, exist_ok=True)
         with self.folder.log.open("wb") as log:
             return subprocess.Popen(  # noqa: S603 - our own server
                 [sys.executable, "-m", "local.server", str(self.folder.path)],
                 cwd=deployment.REPOSITORY,
-                env=self._server_environment(port, detached, controller_endpoint),
+                env=self._server_environment(port, detached, controller_endpoint) | {ENFORCE: str(enforce_iam).lower()},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -22,6 +22,7 @@ from ministack.services import ec2, eventbridge
 from local.instance_metadata import InstanceMetadata, facts_of
 from local.launch_template import Launch
 from local.machine import Machine
+from local.permissions import instance_credentials
 from local.state_folder import StateFolder
 
 CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
@@ -183,7 +184,8 @@ class Ec2Host:
             return
         _set_state(hosted.record, "running")
         _emit_state(hosted.record, "running")
-        extra = {**self._environment, "AWS_EC2_METADATA_SERVICE_ENDPOINT": hosted.metadata.url}
+        extra = {**self._environment, **instance_credentials(hosted.record)}
+        extra["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = hosted.metadata.url
         hosted.machine.start(hosted.launch.user_data, extra)
 
     def _facts(self, hosted: Hosted) -> dict[str, str]:

@@ -72,7 +72,7 @@ class Launcher:
 
     def run_instances(self, parameters: Parameters) -> Answer:
         """Answer RunInstances with pending instances, or with the instances an earlier call with the token made."""
-        template, error = _template(parameters)
+        template, error = read_template(parameters)
         if error:
             return error
         launch = merge(parameters, template)
@@ -149,7 +149,8 @@ def template_tags(template: dict[str, Any]) -> Tags:
     }
 
 
-def _template(parameters: Parameters) -> tuple[dict[str, Any], Answer | None]:
+def read_template(parameters: Parameters) -> tuple[dict[str, Any], Answer | None]:
+    """Return the data of the launch template that a request names, or EC2's error."""
     spec = {key: _text(parameters, f"LaunchTemplate.{key}") for key in ("LaunchTemplateId", "LaunchTemplateName")}
     version = _text(parameters, "LaunchTemplate.Version")
     data, record, error = ec2._resolve_launch_template_data({**spec, "Version": version})

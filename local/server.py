@@ -11,6 +11,7 @@ from pathlib import Path
 from ministack import app
 
 from local import ec2_filters, processes, public_images
+from local.authorization import Authorization
 from local.callbacks import Callbacks
 from local.capacity import CapacityFaults
 from local.control import Control
@@ -18,6 +19,7 @@ from local.ec2_api import Ec2Actions
 from local.ec2_host import Ec2Host, Timing
 from local.lambda_errors import LambdaErrors
 from local.launch_template import Launcher
+from local.permissions import Permissions
 from local.service_quotas import ServiceQuotas
 from local.state_folder import CLOUD_MARKER, PARENT_MARKER, StateFolder, write_json
 
@@ -53,8 +55,10 @@ def build(folder: StateFolder) -> Ec2Host:
     ec2_filters.install()
     public_images.install()
     LambdaErrors().install()
-    Callbacks().install()
+    callbacks = Callbacks()
+    callbacks.install()
     ServiceQuotas(folder.quotas).install()
+    Permissions(folder.permissions, Authorization(callbacks.state_machine_of)).install()
     port = int(os.environ["GATEWAY_PORT"])
     write_json(folder.server, {"pid": os.getpid(), "port": port, "control_url": control.url})
     return host

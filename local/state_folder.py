@@ -54,6 +54,11 @@ class StateFolder:
         return self.path / "capacity.json"
 
     @property
+    def permissions(self) -> Path:
+        """What IAM judged, see `local.permissions`."""
+        return self.path / "permissions.jsonl"
+
+    @property
     def quotas(self) -> Path:
         """Service quotas that differ from the defaults, see `local.service_quotas`."""
         return self.path / "quotas.json"

@@ -2,10 +2,12 @@
 
 import fcntl
 import io
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,7 +38,7 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> P
 
 @pytest.fixture(scope="session")
 def runner(shared_folder: Path) -> Iterator[Runner]:
-    """The first worker deploys the stack, the last one takes it down."""
+    """The first worker deploys the stack, the last one takes it down. IAM is enforced, and may refuse nothing."""
     cloud = LocalCloud(shared_folder / "e2e-cloud")
     with _users(shared_folder) as users:
         if users == 1:
@@ -45,6 +47,14 @@ def runner(shared_folder: Path) -> Iterator[Runner]:
     with _users(shared_folder, -1) as users:
         if users == 0:
             cloud.stop()
+            refused = [check for check in recorded(cloud) if not check["allowed"]]
+            assert refused == [], "a role of the stack lacks a permission: see infra/permissions.py"
+
+
+def recorded(cloud: LocalCloud) -> list[dict[str, Any]]:
+    """Return what IAM judged for the stack's roles so far, the CDK's own left out."""
+    checks = [json.loads(line) for line in cloud.folder.permissions.read_text().splitlines()]
+    return [check for check in checks if ":assumed-role/ChronosTraining-" in check["principal"]]
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +102,7 @@ def _users(folder: Path, change: int = 1, name: str = "e2e") -> Iterator[int]:
 def _deploy(cloud: LocalCloud) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SFN_WAIT_SCALE", "0.2")
-        cloud.start(detached=True)
+        cloud.start(detached=True, enforce_iam=True)
     cloud.deploy()
     runner = Runner(cloud)
     fill(runner)
