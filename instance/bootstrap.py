@@ -56,10 +56,11 @@ def percentile_interval(resampled: Floats, n_series: int, confidence: float) -> 
     interval of a small sample is too narrow, by sqrt((n - 1) / n) and by the normal quantile in the place of
     Student's. Percentiles further out make up for both; with many series they are the usual ones.
     """
-    from scipy.stats import norm, t  # type: ignore[import-untyped]  # noqa: PLC0415 - slow to import
+    from scipy.special import ndtr, stdtrit  # type: ignore[import-untyped]  # noqa: PLC0415 - slow to import
 
-    outside = t.ppf((1 - confidence) / 2, n_series - 1) * np.sqrt(n_series / (n_series - 1))
-    tail = float(norm.cdf(outside))
+    # Student's quantile and the normal distribution; scipy.stats has them too, and takes ten times as long to import.
+    outside = stdtrit(n_series - 1, (1 - confidence) / 2) * np.sqrt(n_series / (n_series - 1))
+    tail = float(ndtr(outside))
     low, high = np.nanquantile(resampled, [tail, 1 - tail], axis=0)
     return low, high
 

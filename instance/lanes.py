@@ -27,12 +27,13 @@ def plan(models: Sequence[str], device: str) -> list[Lane]:
 
     Chronos on a GPU leaves the cores idle, so the statistical models work at the same time, in a lane of their own.
     Without a GPU both would fight for the same cores, so there is one lane, whose chunks all take the same time.
-    Statistical models work on two chunks at once; PyTorch uses every core for one by itself.
+    Two chunks are under way at once, so that one is prepared and written while the other is computed; on a GPU Chronos
+    overlaps its batches by itself.
     """
     chronos = tuple(name for name in models if name in CHRONOS)
     others = tuple(name for name in models if name not in CHRONOS)
     if device == "cpu":
-        return [Lane(tuple(models), chunks_at_once=CHUNKS_AT_ONCE if others else 1)]
+        return [Lane(tuple(models), CHUNKS_AT_ONCE)]
     return [lane for lane in (Lane(chronos, 1), Lane(others, CHUNKS_AT_ONCE)) if lane.models]
 
 

@@ -1,10 +1,12 @@
 """How each generation of Chronos turns a batch of rows into quantiles, on its device. Runs in the worker."""
 
+import os
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
+from instance.models.bolt_on_cpu import BoltOnCpu
 from instance.models.chronos_batches import Batch
 from instance.models.chronos_folder import BOLT, T5
 from instance.models.interface import KNOWN, PAST, Floats
@@ -24,11 +26,14 @@ class Family(Protocol):
         Levels it was trained on; empty if it draws samples, from which any level can be taken.
     longest : int
         Steps it forecasts in one go.
+    threads : int
+        Batches that are best computed at once, each in a thread of its own.
     """
 
     covariates: frozenset[str]
     levels: list[float]
     longest: int
+    threads: int
 
     def rows(self, horizon: int, variates: int) -> int:
         """Return how many rows of a batch one series becomes inside the model."""
@@ -48,6 +53,7 @@ class ChronosT5:
     """The first generation: samples of a language model over bins (Ansari et al. 2024)."""
 
     covariates: frozenset[str] = frozenset()
+    threads = 1
 
     def __init__(self, pipeline: Any) -> None:
         self.pipeline = pipeline
@@ -70,8 +76,9 @@ class ChronosT5:
 class ChronosBolt:
     """Quantiles of a whole patch of steps at once.
 
-    Within its own horizon the model is called without the pipeline around it; beyond, the pipeline's roll-out feeds
-    every quantile back (chronos-forecasting 2.3.2, ChronosBoltPipeline.predict).
+    Within its own horizon the model is called without the pipeline around it, on a CPU in a form made for it, with a
+    batch on each core; beyond, the pipeline's roll-out feeds every quantile back (chronos-forecasting 2.3.2,
+    ChronosBoltPipeline.predict).
     """
 
     covariates: frozenset[str] = frozenset()
@@ -80,6 +87,9 @@ class ChronosBolt:
         self.pipeline = pipeline
         self.levels = [float(level) for level in pipeline.quantiles]
         self.longest = int(pipeline.model_prediction_length)
+        on_cpu = BoltOnCpu.supports(pipeline.model)
+        self.threads = os.cpu_count() or 1 if on_cpu else 1
+        self._forward = BoltOnCpu(pipeline.model) if on_cpu else self._model
 
     def rows(self, horizon: int, variates: int) -> int:
         """Return the number of paths of the roll-out; see `Family.rows`."""
@@ -91,14 +101,18 @@ class ChronosBolt:
         if horizon > self.longest:
             quantiles = self.pipeline.predict(context, prediction_length=horizon)
         else:
-            quantiles = self.pipeline.model(context=context).quantile_preds[..., :horizon]
+            quantiles = self._forward(context)[..., :horizon]
         return interpolated(quantiles, self.levels, levels)
+
+    def _model(self, context: Any) -> Any:
+        return self.pipeline.model(context=context).quantile_preds
 
 
 class Chronos2:
     """Quantiles of groups of rows that see each other: a series and its covariates (Ansari et al. 2025)."""
 
     covariates: frozenset[str] = frozenset({PAST, KNOWN})
+    threads = 1
 
     def __init__(self, pipeline: Any) -> None:
         self.pipeline = pipeline

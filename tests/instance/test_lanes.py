@@ -16,7 +16,7 @@ def test_a_gpu_gives_the_statistical_models_a_lane_of_their_own() -> None:
 
 def test_without_a_gpu_every_model_takes_its_turn_on_each_chunk() -> None:
     assert plan(MODELS, "cpu") == [Lane(tuple(MODELS), 2)]
-    assert plan(["ChronosZeroShot"], "cpu") == [Lane(("ChronosZeroShot",), 1)]
+    assert plan(["ChronosZeroShot"], "cpu") == [Lane(("ChronosZeroShot",), 2)]
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 3])
