@@ -1,5 +1,7 @@
 """The machine: launch template, instance role and the code it fetches. Runs at synthesis."""
 
+from collections.abc import Sequence
+
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
@@ -16,18 +18,32 @@ from infra.bundles import ROOT, instance_bundle
 AMI_PARAMETER = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-amazon-linux-2023/latest/ami-id"
 USER_DATA_LIMIT_BYTES = 16 * 1024
 
+_RESULTS = [f"{layout.RUNS}*/{name}" for name in (layout.MODEL_METADATA, "forecasts/*", "backtest/*", "models/*")]
+_CHECKPOINTS = f"{layout.RUNS}*/checkpoints/*"
+# Not the manifest and not the receipt: those are the controller's. What was uploaded is read back to be verified.
+WRITES = [
+    *_RESULTS,
+    _CHECKPOINTS,
+    *(f"{layout.RUNS}*/{name}" for name in (layout.SYSTEM_STATE, layout.TRAINING, "logs/attempt-*")),
+]
+READS = [
+    *_RESULTS,
+    _CHECKPOINTS,
+    f"{layout.RUNS}*/{layout.MANIFEST}",
+    *(f"{prefix}*" for prefix in (layout.DATASETS, layout.MODEL_WEIGHTS, layout.PYTHON_ENVIRONMENTS)),
+]
+
 
 class Compute(Construct):
     """Launch template of the training instances."""
 
     def __init__(
-        self, scope: Construct, construct_id: str, bucket: s3.Bucket, security_group: ec2.SecurityGroup
+        self, scope: Construct, construct_id: str, bucket: s3.Bucket, security_group: ec2.SecurityGroup, vpc_id: str
     ) -> None:
         super().__init__(scope, construct_id)
         self.code = s3_assets.Asset(self, "Code", path=str(instance_bundle()))
         self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"))
-        _allow(self.role, bucket)
-        self.code.grant_read(self.role)
+        _allow(self.role, bucket, self.code, vpc_id)
         profile = iam.CfnInstanceProfile(self, "Profile", roles=[self.role.role_name])
         self.launch_template = ec2.CfnLaunchTemplate(
             self, "LaunchTemplate", launch_template_data=self._data(profile, bucket, security_group)
@@ -74,28 +90,24 @@ class Compute(Construct):
         return stub
 
 
-def _allow(role: iam.Role, bucket: s3.Bucket) -> None:
-    readable = [layout.DATASETS, layout.MODEL_WEIGHTS, layout.PYTHON_ENVIRONMENTS, layout.RUNS]
-    writable = [layout.RUNS, layout.PYTHON_ENVIRONMENTS]
-    role.add_to_policy(
-        iam.PolicyStatement(
-            sid="Read",
-            actions=["s3:GetObject"],
-            resources=[bucket.arn_for_objects(f"{prefix}*") for prefix in readable],
-        )
-    )
-    role.add_to_policy(
-        iam.PolicyStatement(
-            sid="Write",
-            actions=["s3:PutObject", "s3:AbortMultipartUpload"],
-            resources=[bucket.arn_for_objects(f"{prefix}*") for prefix in writable],
-        )
-    )
-    role.add_to_policy(
-        iam.PolicyStatement(
-            sid="ListCheckpoints",
-            actions=["s3:ListBucket"],
-            resources=[bucket.bucket_arn],
-            conditions={"StringLike": {"s3:prefix": [f"{layout.RUNS}*"]}},
-        )
-    )
+def _allow(role: iam.Role, bucket: s3.Bucket, code: s3_assets.Asset, vpc_id: str) -> None:
+    """Let a machine read inputs and write results; every statement is of use inside the stack's network only.
+
+    The S3 gateway endpoint brings the network's id along, so credentials that were carried elsewhere open nothing:
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html#condition-keys-sourcevpc
+    """
+    inside = {"StringEquals": {"aws:SourceVpc": vpc_id}}
+    code_object = f"{code.bucket.bucket_arn}/{code.s3_object_key}"
+    # A packed environment is run by every later machine, so none can be replaced: only a key that is free is written.
+    # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html
+    only_new = {**inside, "Null": {"s3:if-none-match": "false"}}
+    for sid, actions, resources, conditions in (
+        ("Read", ["s3:GetObject"], [code_object, *_keys(bucket, READS)], inside),
+        ("Write", ["s3:PutObject", "s3:AbortMultipartUpload"], _keys(bucket, WRITES), inside),
+        ("KeepEnvironment", ["s3:PutObject"], _keys(bucket, [f"{layout.PYTHON_ENVIRONMENTS}*"]), only_new),
+    ):
+        role.add_to_policy(iam.PolicyStatement(sid=sid, actions=actions, resources=resources, conditions=conditions))
+
+
+def _keys(bucket: s3.Bucket, patterns: Sequence[str]) -> list[str]:
+    return [bucket.arn_for_objects(pattern) for pattern in patterns]

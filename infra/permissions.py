@@ -14,6 +14,13 @@ from infra.compute import AMI_PARAMETER, Compute
 
 Statement = iam.PolicyStatement
 
+_EC2_REFERENCE = "https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html"
+# The only actions that are allowed on `*`: AWS's reference names no resource type for them.
+NO_RESOURCE = {
+    f"ec2:Describe{kind}": _EC2_REFERENCE
+    for kind in ("Instances", "Volumes", "NetworkInterfaces", "Snapshots", "NatGateways", "Addresses")
+}
+
 
 @dataclass(frozen=True)
 class Permissions:
@@ -25,6 +32,10 @@ class Permissions:
     project: str
     state_machine_name: str
     schedule_group_name: str
+
+    def read_records(self) -> Statement:
+        """Read records of runs."""
+        return Statement(actions=["dynamodb:GetItem"], resources=[self.runs_table.table_arn])
 
     def records(self) -> Statement:
         """Read and conditionally write records of runs."""
@@ -59,7 +70,11 @@ class Permissions:
         return Statement(actions=["s3:ListBucket"], resources=[self.bucket.bucket_arn])
 
     def settle(self) -> Statement:
-        """Tell waiting states of the state machine."""
+        """Tell waiting states of the state machine.
+
+        AWS's reference names no resource for these, but judges by the state machine's ARN, as its refusals say:
+        https://github.com/aws/aws-cdk/pull/8486, https://github.com/NOAA-OWP/hydrovis/issues/837
+        """
         return Statement(
             actions=["states:SendTaskSuccess", "states:SendTaskFailure", "states:SendTaskHeartbeat"],
             resources=[self.state_machine_arn],
@@ -107,15 +122,11 @@ class Permissions:
         return Statement(actions=["servicequotas:GetServiceQuota"], resources=arns)
 
     def describe(self) -> Statement:
-        """Find resources by tag; EC2's Describe calls know no resources, so this is `*`.
-
-        https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
-        """
-        kinds = ("Instances", "Volumes", "NetworkInterfaces", "Snapshots", "NatGateways", "Addresses")
-        return Statement(actions=[f"ec2:Describe{kind}" for kind in kinds], resources=["*"])
+        """Find resources by tag; see `NO_RESOURCE`."""
+        return Statement(actions=list(NO_RESOURCE), resources=["*"])
 
     def find_instances(self) -> Statement:
-        """Find instances by id or tag; see `describe`."""
+        """Find instances by id or tag; see `NO_RESOURCE`."""
         return Statement(actions=["ec2:DescribeInstances"], resources=["*"])
 
     def console(self) -> Statement:

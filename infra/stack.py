@@ -25,7 +25,7 @@ class TrainingStack(cdk.Stack):
         )
         network = Network(self, "Network", config.vpc_cidr)
         storage = Storage(self, "Storage")
-        compute = Compute(self, "Compute", storage.bucket, network.security_group)
+        compute = Compute(self, "Compute", storage.bucket, network.security_group, network.vpc.vpc_id)
         workflow = Workflow(self, "Workflow", config, network, storage, compute)
         triggers = Triggers(self, "Triggers", storage, workflow)
         Drain(self, "Drain", workflow, [network, compute, workflow.state_machine, workflow.schedule_group, triggers])

@@ -115,7 +115,7 @@ class Workflow(Construct):
         }
         reports = [allow.records(), allow.read_objects(layout.RUNS), allow.know_absence()]
         self._state("AcceptRun", 100, accept, [
-            allow.records(), allow.register_records(), allow.list_records(), allow.read_quotas(),
+            allow.read_records(), allow.register_records(), allow.list_records(), allow.read_quotas(),
             allow.read_objects(layout.DATASETS),
             allow.list_objects(layout.DATASETS, layout.MODEL_WEIGHTS),
             allow.write_objects(f"{layout.RUNS}*/{layout.MANIFEST}"),

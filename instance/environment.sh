@@ -4,7 +4,7 @@
 ENVIRONMENT="$HOME_DIR/env"
 LOCK=instance/requirements.lock
 LOCK_HASH=$(sha256sum "$LOCK" | cut -d ' ' -f 1)
-CACHE_URL="s3://$BUCKET/cached-datasets/python-env/$LOCK_HASH.tar.gz"
+CACHE_KEY="cached-datasets/python-env/$LOCK_HASH.tar.gz"
 PACKED="$HOME_DIR/env.tar.gz"
 
 interpreter_there() { "$ENVIRONMENT/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; }
@@ -14,9 +14,9 @@ install_interpreter() {
 }
 
 restore_environment() { # fails when there is no packed environment, or one that is not what its checksum says
-  aws s3 cp --only-show-errors "$CACHE_URL.sha256" "$PACKED.sha256" &&
-    aws s3 cp --only-show-errors "$CACHE_URL" "$PACKED" &&
-    [[ "$(sha256sum "$PACKED" | cut -d ' ' -f 1)" == "$(head -c 64 "$PACKED.sha256")" ]] &&
+  local told
+  told=$(aws s3api get-object --bucket "$BUCKET" --key "$CACHE_KEY" "$PACKED" --query Metadata.sha256 --output text) &&
+    [[ "$(sha256sum "$PACKED" | cut -d ' ' -f 1)" == "$told" ]] &&
     tar -xzf "$PACKED" -C "$HOME_DIR" &&
     interpreter_there
 }
@@ -27,11 +27,11 @@ build_environment() {
   "$ENVIRONMENT/bin/python" -m pip install --quiet --disable-pip-version-check --no-input -r "$LOCK"
 }
 
-keep_environment() { # the checksum last: an archive without one does not count
+# Every later machine runs what is kept here, so it is written once: the machine's role may not replace it.
+keep_environment() {
   tar -C "$HOME_DIR" -cf - env | gzip -1 >"$PACKED" &&
-    sha256sum "$PACKED" | cut -d ' ' -f 1 >"$PACKED.sha256" &&
-    aws s3 cp --only-show-errors "$PACKED" "$CACHE_URL" &&
-    aws s3 cp --only-show-errors "$PACKED.sha256" "$CACHE_URL.sha256"
+    aws s3api put-object --bucket "$BUCKET" --key "$CACHE_KEY" --body "$PACKED" --if-none-match '*' \
+      --metadata "sha256=$(sha256sum "$PACKED" | cut -d ' ' -f 1)" >/dev/null
 }
 
 if [[ -x "$ENVIRONMENT/bin/python" ]]; then
@@ -47,8 +47,8 @@ else
     moment environment-installed
     say 'Packing the Python environment for the next run.'
     # The run is worth more than the cache.
-    keep_environment || echo "The environment could not be kept at $CACHE_URL; the next run installs it again."
+    keep_environment || echo "The environment could not be kept. If $CACHE_KEY is damaged, delete it from the bucket."
     moment environment-kept
   fi
-  rm -f "$PACKED" "$PACKED.sha256"
+  rm -f "$PACKED"
 fi

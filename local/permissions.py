@@ -12,6 +12,7 @@ import json
 import secrets
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,9 @@ class Permissions:
         asked = Check(iam_action, resource_arn, service_context or {})
         session = sts._sessions.get(access_key_id)
         checks = [asked] if session is None else self._authorization.checks(asked, *_REQUEST.get())
-        for check in checks:
+        # An instance's calls pass the network's S3 endpoint, which names the network.
+        network = (session or {}).get("Network", {})
+        for check in (replace(check, context={**check.context, **network}) for check in checks):
             denied = self._enforce(access_key_id, check.action, service, region, check.resource, check.context)
             if session is not None:
                 self._keep(str(session["Arn"]), check, denied)
@@ -97,6 +100,12 @@ def instance_credentials(record: Mapping[str, Any]) -> dict[str, str]:
     instance_id = record["InstanceId"]
     key, secret, token = f"ASIA{secrets.token_hex(8).upper()}", secrets.token_hex(20), secrets.token_hex(32)
     arn = f"arn:aws:sts::{responses.get_account_id()}:assumed-role/{role}/{instance_id}"
-    session = {"Arn": arn, "UserId": f"{role}:{instance_id}", "SecretAccessKey": secret, "SessionToken": token}
+    session: dict[str, Any] = {
+        "Arn": arn,
+        "UserId": f"{role}:{instance_id}",
+        "SecretAccessKey": secret,
+        "SessionToken": token,
+    }
+    session["Network"] = {"aws:SourceVpc": record.get("VpcId", "")}
     sts.register_session(key, session)
     return {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret, "AWS_SESSION_TOKEN": token}

@@ -40,6 +40,7 @@ class Runner:
     """Runs of one embedded cloud."""
 
     def __init__(self, cloud: LocalCloud) -> None:
+        self.cloud = cloud
         self.environment = cloud.environment()
         self.faults = Faults(cloud.folder.path)
         self.bucket = self.environment["BUCKET"]

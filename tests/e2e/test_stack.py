@@ -8,7 +8,7 @@ import pytest
 
 from local import deployment
 from local.cloud import LocalCloud
-from tests.e2e.conftest import fill
+from tests.e2e.conftest import fill, recorded
 from tests.e2e.runner import Runner
 
 pytestmark = [pytest.mark.emulator, pytest.mark.slow]
@@ -18,7 +18,7 @@ def test_deleting_the_stack_ends_its_runs_and_keeps_what_was_paid_for(
     tmp_path: Path, long_run: dict[str, object]
 ) -> None:
     cloud = LocalCloud(tmp_path / "cloud")
-    cloud.start()
+    cloud.start(enforce_iam=True)
     try:
         cloud.deploy()
         runner = Runner(cloud)
@@ -45,5 +45,6 @@ def test_deleting_the_stack_ends_its_runs_and_keeps_what_was_paid_for(
         assert "ChronosTraining" not in stacks
         assert "manifest.json" in runner.paths(record)
         assert runner.record_of(arn) is not None
+        assert [check for check in recorded(cloud) if not check["allowed"]] == []
     finally:
         cloud.stop()

@@ -13,6 +13,9 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 ACCOUNT, REGION = "123456789012", "us-east-1"
 BUCKET = "chronostraining-storagebucket-example"
+BUCKET_ARN = f"arn:aws:s3:::{BUCKET}"
+TABLE_ARN = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/runs"
+_ARNS = {"AWS::S3::Bucket": BUCKET_ARN, "AWS::DynamoDB::Table": TABLE_ARN}
 _PSEUDO = {"AWS::AccountId": ACCOUNT, "AWS::Region": REGION, "AWS::Partition": "aws", "AWS::URLSuffix": "amazonaws.com"}
 
 
@@ -48,6 +51,8 @@ class Stack:
             if function == "Ref":
                 return _PSEUDO.get(argument) or self._physical(argument)
             if function == "Fn::GetAtt":
+                if argument[1] == "Arn" and (known := _ARNS.get(self._kind(argument[0]))):
+                    return known
                 return f"{self._physical(argument[0])}.{argument[1]}"
             if function == "Fn::Join":
                 return argument[0].join(str(self.fill(entry)) for entry in argument[1])
@@ -58,8 +63,10 @@ class Stack:
         return {key: self.fill(entry) for key, entry in value.items()}
 
     def _physical(self, logical_id: str) -> str:
-        kind = self.template["Resources"].get(logical_id, {}).get("Type", "")
-        return BUCKET if kind == "AWS::S3::Bucket" else logical_id
+        return BUCKET if self._kind(logical_id) == "AWS::S3::Bucket" else logical_id
+
+    def _kind(self, logical_id: str) -> str:
+        return str(self.template["Resources"].get(logical_id, {}).get("Type", ""))
 
 
 def _offline_environment(folder: Path) -> dict[str, str]:

@@ -72,12 +72,25 @@ def test_user_data_is_the_same_for_every_launch(stack):
 
 def test_the_instance_may_touch_its_data_and_nothing_else(stack):
     policy = stack.named("AWS::IAM::Policy", "ComputeRoleDefaultPolicy")["Properties"]["PolicyDocument"]
-    actions = {a for s in policy["Statement"] for a in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])}
+    vpc = stack.fill({"Ref": next(iter(stack.of_type("AWS::EC2::VPC")))})
+    may = {}
+    for statement in policy["Statement"]:
+        assert statement["Condition"]["StringEquals"] == {"aws:SourceVpc": {"Ref": vpc}}
+        for action in _listed(statement["Action"]):
+            for resource in _listed(statement["Resource"]):
+                may.setdefault(action, set()).add(stack.fill(resource).partition("/")[2])
 
-    may_read = {"s3:GetObject", "s3:GetObject*", "s3:ListBucket", "s3:GetBucket*", "s3:List*"}
-    assert actions <= may_read | {"s3:PutObject", "s3:AbortMultipartUpload"}
-    written = {
-        resource.split("/", 1)[1]
-        for s in policy["Statement"] if "s3:PutObject" in s["Action"] for resource in stack.fill(s["Resource"])
-    }  # fmt: skip
-    assert written == {"phase1/*", "cached-datasets/python-env/*"}
+    results = {"phase1/*/model_metadata.json", "phase1/*/forecasts/*", "phase1/*/backtest/*", "phase1/*/models/*"}
+    both = results | {"phase1/*/checkpoints/*"}
+    written = both | {"phase1/*/system-state.json", "phase1/*/training.json", "phase1/*/logs/attempt-*"}
+    assert set(may) == {"s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"}
+    assert may["s3:PutObject"] == written | {"cached-datasets/python-env/*"}
+    assert may["s3:AbortMultipartUpload"] == written
+    inputs = {"phase1/*/manifest.json", "datasets/*", "cached-models/*", "cached-datasets/python-env/*"}
+    (code,) = may["s3:GetObject"] - both - inputs
+    assert code.endswith(".zip")
+    assert both | inputs < may["s3:GetObject"]
+
+
+def _listed(value):
+    return value if isinstance(value, list) else [value]

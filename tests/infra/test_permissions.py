@@ -4,12 +4,6 @@ import json
 
 import pytest
 
-# EC2's Describe calls accept no resource: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
-MAY_USE_STAR = {
-    "ec2:DescribeInstances", "ec2:DescribeVolumes", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSnapshots",
-    "ec2:DescribeNatGateways", "ec2:DescribeAddresses",
-}  # fmt: skip
-
 
 def _listed(value):
     return value if isinstance(value, list) else [value]
@@ -32,18 +26,8 @@ def _with(statements, action):
     return found
 
 
-def test_no_role_may_do_everything_of_a_service(statements):
-    # CDK's grant for the instance's own code asset reads with s3:GetObject*, s3:GetBucket* and s3:List*.
-    code = {"s3:GetObject*", "s3:GetBucket*", "s3:List*"}
-    wild = {(name, a) for name, actions, _, _ in statements for a in actions if "*" in a}
-
-    assert all(name.startswith("ComputeRole") and action in code for name, action in wild), wild
-
-
-def test_only_describe_calls_are_allowed_on_every_resource(statements):
-    for name, actions, resources, _ in statements:
-        if "*" in resources:
-            assert set(actions) <= MAY_USE_STAR, name
+def test_no_action_is_given_by_wildcard(statements):
+    assert [(name, a) for name, actions, _, _ in statements for a in actions if "*" in a] == []
 
 
 def test_there_is_no_inline_or_managed_policy_beside(stack):

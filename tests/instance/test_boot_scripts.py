@@ -33,9 +33,15 @@ path() { [[ "$1" == s3://* ]] && echo "$BUCKET_FOLDER/${1#s3://*/}" || echo "$1"
 echo "aws $*" >>"$CALLS"
 [[ -n "${AWS_BROKEN:-}" && "$*" == *$AWS_BROKEN* ]] && exit 1
 if [[ "$1 $2" == 's3api put-object' ]]; then
+  [[ "${9:-}" == --if-none-match && -e "$BUCKET_FOLDER/$6" ]] && exit 254
   mkdir -p "$(dirname "$BUCKET_FOLDER/$6")" && cp "$8" "$BUCKET_FOLDER/$6"
+  [[ "${11:-}" == --metadata ]] && echo "${12#sha256=}" >"$BUCKET_FOLDER/$6.metadata"
   [[ "$6" == */system-state.json ]] && tr -d '\\n' <"$8" >>"$STATES" && echo >>"$STATES"
   exit 0
+fi
+if [[ "$1 $2" == 's3api get-object' ]]; then
+  cp "$BUCKET_FOLDER/$6" "$7" && cat "$BUCKET_FOLDER/$6.metadata"
+  exit
 fi
 from=$(path "$4") to=$(path "$5")
 mkdir -p "$(dirname "$to")" && cp "$from" "$to"
@@ -227,8 +233,7 @@ def test_the_environment_is_built_once_kept_and_then_restored(machine: Machine) 
     machine.boot(SUPERVISE=TERMINAL)
     assert any("pip install" in call and "requirements.lock" in call for call in machine.calls)
     kept = sorted(path.name for path in (machine.bucket / "cached-datasets" / "python-env").iterdir())
-    assert len(kept) == 2
-    assert kept[1] == f"{kept[0]}.sha256"
+    assert [name.rpartition(".")[2] for name in kept] == ["gz", "metadata"]
     shutil.rmtree(machine.home)
     (machine.folder / "calls").unlink()
     machine.boot(SUPERVISE=TERMINAL)
@@ -239,11 +244,14 @@ def test_the_environment_is_built_once_kept_and_then_restored(machine: Machine) 
 def test_a_damaged_packed_environment_is_built_again(machine: Machine) -> None:
     machine.boot(SUPERVISE=TERMINAL)
     archive = next((machine.bucket / "cached-datasets" / "python-env").glob("*.tar.gz"))
-    archive.write_bytes(archive.read_bytes()[:-20])
+    damaged = archive.read_bytes()[:-20]
+    archive.write_bytes(damaged)
     shutil.rmtree(machine.home)
     (machine.folder / "calls").unlink()
     machine.boot(SUPERVISE=TERMINAL)
     assert any("pip install" in call for call in machine.calls)
+    assert archive.read_bytes() == damaged, "no machine may replace what later machines run"
+    assert "delete it from the bucket" in (machine.root / "var/log/chronos/bootstrap.log").read_text()
 
 
 def test_an_environment_that_cannot_be_kept_does_not_end_the_run(machine: Machine) -> None:

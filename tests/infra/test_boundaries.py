@@ -1,0 +1,177 @@
+"""What the roles may not do, judged on the synthesized policies by MiniStack's IAM. Runs under pytest, offline."""
+
+import pytest
+from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
+
+from infra.compute import WRITES
+from infra.permissions import NO_RESOURCE
+from tests.infra.conftest import ACCOUNT, BUCKET_ARN, REGION, TABLE_ARN
+
+RUN = f"{BUCKET_ARN}/phase1/2026/11/23-180000"
+INSTANCE = f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/i-0123456789abcdef0"
+MACHINE = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:ChronosTraining-training"
+OURS, ANOTHER = {"aws:resourcetag/project": "ChronosTraining"}, {"aws:resourcetag/project": "Payroll"}
+FUNCTIONS = (
+    "AcceptRun", "LaunchInstance", "AwaitTraining", "CollectOutcome", "Cleanup", "RecordRun", "SweepRun",
+    "ObserveState", "ObserveInstance", "StartFromUpload", "DrainStack",
+)  # fmt: skip
+EVERYBODY = ("Compute", "SchedulerRole", "StateMachineRole", *FUNCTIONS)
+
+
+@pytest.fixture(scope="module")
+def may(stack):
+    """Return a function: whether the role whose name holds `part` may do an action to a resource in a context."""
+    policies = {}
+    for name, policy in stack.of_type("AWS::IAM::Policy").items():
+        document = stack.fill(policy["Properties"]["PolicyDocument"])
+        policies[name] = parse_policy_document(document)
+    vpc = stack.fill({"Ref": next(iter(stack.of_type("AWS::EC2::VPC")))})
+
+    def judge(part, action, resource, context=None, inside=True):
+        (name,) = [name for name in policies if part in name]
+        network = {"aws:sourcevpc": vpc} if inside else {}
+        asked = EvalContext(
+            principal_arn=f"arn:aws:sts::{ACCOUNT}:assumed-role/{name}/session", principal_type="AssumedRole",
+            principal_account=ACCOUNT, action=action, resource_arn=resource, region=REGION,
+            service_context={**network, **(context or {})},
+        )  # fmt: skip
+        return evaluate(asked, [policies[name]]).decision == "Allow"
+
+    return judge
+
+
+def test_the_judge_allows_what_is_needed(may):
+    assert may("AcceptRun", "dynamodb:PutItem", TABLE_ARN)
+    assert may("RecordRun", "dynamodb:Query", f"{TABLE_ARN}/index/by-time")
+    assert may("ObserveState", "states:SendTaskSuccess", MACHINE)
+    assert may("RecordRun", "s3:PutObject", f"{BUCKET_ARN}/control_registry.json")
+    for key in ("system-state.json", "training.json", "forecasts/A.parquet", "logs/attempt-1/training.log"):
+        assert may("Compute", "s3:PutObject", f"{RUN}/{key}"), key
+    for key in ("manifest.json", "checkpoints/A/chunk-00001.safetensors"):
+        assert may("Compute", "s3:GetObject", f"{RUN}/{key}"), key
+    assert may("Compute", "s3:GetObject", f"{BUCKET_ARN}/datasets/a/data.csv")
+
+
+@pytest.mark.parametrize("key", [
+    "phase1/2026/11/23-180000/manifest.json", "phase1/2026/11/23-180000/cleanup_status.json", "control_registry.json",
+    "phase1/2026/11/23-180000/anything-else", "datasets/a/data.csv", "requests/run.json", "cached-models/a/config.json",
+    "phase1/manifest.json",
+])  # fmt: skip
+def test_the_machine_cannot_write_what_is_the_controller_s_or_a_person_s(may, key):
+    assert not may("Compute", "s3:PutObject", f"{BUCKET_ARN}/{key}")
+    assert not may("Compute", "s3:PutObject", f"{BUCKET_ARN}/{key}", {"s3:if-none-match": "*"})
+
+
+def test_the_machine_can_keep_a_packed_environment_and_never_replace_one(may):
+    key = f"{BUCKET_ARN}/cached-datasets/python-env/0.tar.gz"
+
+    assert may("Compute", "s3:PutObject", key, {"s3:if-none-match": "*"})
+    assert not may("Compute", "s3:PutObject", key)
+
+
+@pytest.mark.parametrize("action", [
+    "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:PutObjectAcl", "s3:PutBucketPolicy", "s3:ListBucket",
+    "s3:PutObjectTagging", "s3:PutLifecycleConfiguration",
+])  # fmt: skip
+@pytest.mark.parametrize("resource", [BUCKET_ARN, f"{RUN}/forecasts/A.parquet"])
+def test_the_machine_cannot_delete_list_or_publish(may, action, resource):
+    assert not may("Compute", action, resource)
+
+
+def test_the_machine_s_credentials_open_nothing_elsewhere(may):
+    for action, key in (("s3:PutObject", "system-state.json"), ("s3:GetObject", "manifest.json")):
+        assert may("Compute", action, f"{RUN}/{key}")
+        assert not may("Compute", action, f"{RUN}/{key}", inside=False)
+        assert not may("Compute", action, f"{RUN}/{key}", {"aws:sourcevpc": "vpc-another"})
+
+
+@pytest.mark.parametrize(
+    ("action", "resource"),
+    [
+        ("dynamodb:GetItem", TABLE_ARN), ("dynamodb:UpdateItem", TABLE_ARN),
+        ("dynamodb:Query", f"{TABLE_ARN}/index/by-time"),
+        ("states:SendTaskSuccess", MACHINE), ("states:SendTaskFailure", MACHINE), ("states:StartExecution", MACHINE),
+        ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/ComputeRole"), ("iam:PutRolePolicy", "*"),
+        ("sts:AssumeRole", "*"), ("ec2:TerminateInstances", INSTANCE), ("ec2:RunInstances", INSTANCE),
+        ("ec2:DescribeInstances", "*"), ("ec2:CreateTags", INSTANCE), ("lambda:InvokeFunction", "*"),
+        ("ssm:GetParameters", "*"), ("scheduler:UpdateSchedule", "*"), ("logs:PutLogEvents", "*"),
+    ],
+)  # fmt: skip
+def test_the_machine_knows_no_table_no_token_no_role_and_no_other_machine(may, action, resource):
+    assert not may("Compute", action, resource, OURS)
+
+
+@pytest.mark.parametrize("function", ["LaunchInstance", "AwaitTraining", "Cleanup", "SweepRun", "DrainStack"])
+def test_only_the_project_s_instances_are_terminated(may, function):
+    assert may(function, "ec2:TerminateInstances", INSTANCE, OURS)
+    assert not may(function, "ec2:TerminateInstances", INSTANCE, ANOTHER)
+    assert not may(function, "ec2:TerminateInstances", INSTANCE)
+
+
+@pytest.mark.parametrize("kind", ["volume/vol-1", "network-interface/eni-1"])
+def test_only_the_project_s_volumes_and_interfaces_are_deleted(may, kind):
+    action = {"volume": "ec2:DeleteVolume", "network-interface": "ec2:DeleteNetworkInterface"}[kind.split("/")[0]]
+    resource = f"arn:aws:ec2:{REGION}:{ACCOUNT}:{kind}"
+
+    assert may("SweepRun", action, resource, OURS)
+    assert not may("SweepRun", action, resource, ANOTHER)
+    assert not may("SweepRun", action, resource)
+
+
+@pytest.mark.parametrize("role", EVERYBODY)
+@pytest.mark.parametrize(
+    "action",
+    [
+        "iam:PutRolePolicy", "iam:AttachRolePolicy", "iam:CreateRole", "iam:CreateAccessKey", "sts:AssumeRole",
+        "s3:DeleteObject", "s3:PutBucketPolicy", "s3:DeleteBucket", "dynamodb:DeleteItem", "dynamodb:DeleteTable",
+        "lambda:UpdateFunctionCode", "states:UpdateStateMachine", "ec2:ModifyInstanceAttribute",
+        "ec2:AuthorizeSecurityGroupIngress", "ec2:CreateLaunchTemplateVersion", "ec2:StartInstances",
+    ],
+)  # fmt: skip
+def test_nobody_can_widen_permissions_or_destroy_what_is_kept(may, role, action):
+    for resource in (
+        "*",
+        BUCKET_ARN,
+        f"{RUN}/manifest.json",
+        TABLE_ARN,
+        INSTANCE,
+        MACHINE,
+        f"arn:aws:iam::{ACCOUNT}:role/r",
+    ):
+        assert not may(role, action, resource, OURS)
+
+
+@pytest.mark.parametrize("function", [f for f in FUNCTIONS if f != "LaunchInstance"])
+def test_only_the_launch_launches(may, function):
+    assert not may(function, "ec2:RunInstances", INSTANCE, {"ec2:metadatahttptokens": "required", **OURS})
+
+
+def test_a_launch_without_tag_or_imdsv2_or_from_another_template_is_refused(may, stack):
+    template = stack.fill({"Ref": next(iter(stack.of_type("AWS::EC2::LaunchTemplate")))})
+    arn = f"arn:aws:ec2:{REGION}:{ACCOUNT}:launch-template/"
+    right = {
+        "aws:requesttag/project": "ChronosTraining", "ec2:metadatahttptokens": "required",
+        "ec2:launchtemplate": arn + template,
+    }  # fmt: skip
+    wrong = {"aws:requesttag/project": "Payroll", "ec2:metadatahttptokens": "optional", "ec2:launchtemplate": arn + "x"}
+    anywhere = f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/*"
+
+    assert may("LaunchInstance", "ec2:RunInstances", anywhere, right)
+    for key, value in wrong.items():
+        assert not may("LaunchInstance", "ec2:RunInstances", anywhere, {**right, key: value}), key
+        assert not may("LaunchInstance", "ec2:RunInstances", anywhere, {k: v for k, v in right.items() if k != key})
+
+
+def test_what_is_allowed_on_everything_has_no_resource_level_in_aws_s_reference(stack):
+    for name, policy in stack.of_type("AWS::IAM::Policy").items():
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]:
+            if statement["Resource"] == "*" or "*" in statement["Resource"]:
+                actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+                assert set(actions) <= set(NO_RESOURCE), name
+    assert all(
+        source.startswith("https://docs.aws.amazon.com/service-authorization/") for source in NO_RESOURCE.values()
+    )
+
+
+def test_the_machine_writes_only_below_a_run_s_day_and_time():
+    assert all(pattern.startswith("phase1/*/") for pattern in WRITES)
