@@ -11,6 +11,7 @@ from aws_cdk import aws_s3 as s3
 
 from contracts import layout
 from infra.compute import AMI_PARAMETER, Compute
+from infra.storage import BY_TIME
 
 Statement = iam.PolicyStatement
 
@@ -19,6 +20,35 @@ _EC2_REFERENCE = "https://docs.aws.amazon.com/service-authorization/latest/refer
 NO_RESOURCE = {
     f"ec2:Describe{kind}": _EC2_REFERENCE
     for kind in ("Instances", "Volumes", "NetworkInterfaces", "Snapshots", "NatGateways", "Addresses")
+}
+_TAGGED = "AWS gives the id; the project's tag is asked for."
+_KEYS = "Keys below a prefix; the run's part is not known to a role."
+# Every resource that is named by a wildcard, and why it has to be.
+WILDCARDS = {
+    "*": "EC2's Describe calls know no resources; see NO_RESOURCE.",
+    "instance/*": _TAGGED,
+    "volume/*": _TAGGED,
+    "network-interface/*": _TAGGED,
+    "spot-instances-request/*": _TAGGED,
+    "image/*": "The image is looked up at each launch; the stack's launch template is asked for.",
+    "schedule/ChronosTraining-dead-men/*": "One schedule a run, in the stack's own group.",
+    "execution:ChronosTraining-training:*": "One execution a run, of the stack's own state machine.",
+    "datasets/*": _KEYS,
+    "cached-models/*": _KEYS,
+    "cached-datasets/python-env/*": "One key a lock file; only a free one is written.",
+    "requests/*": _KEYS,
+    "requests/*.rejected.txt": _KEYS,
+    "phase1/*": _KEYS,
+    "phase1/*/manifest.json": _KEYS,
+    "phase1/*/system-state.json": _KEYS,
+    "phase1/*/training.json": _KEYS,
+    "phase1/*/model_metadata.json": _KEYS,
+    "phase1/*/forecasts/*": _KEYS,
+    "phase1/*/backtest/*": _KEYS,
+    "phase1/*/models/*": _KEYS,
+    "phase1/*/checkpoints/*": _KEYS,
+    "phase1/*/logs/*": _KEYS,
+    "phase1/*/logs/attempt-*": _KEYS,
 }
 
 
@@ -47,7 +77,7 @@ class Permissions:
 
     def list_records(self) -> Statement:
         """Query the newest runs."""
-        return Statement(actions=["dynamodb:Query"], resources=[f"{self.runs_table.table_arn}/index/*"])
+        return Statement(actions=["dynamodb:Query"], resources=[f"{self.runs_table.table_arn}/index/{BY_TIME}"])
 
     def read_objects(self, *prefixes: str) -> Statement:
         """Read objects below prefixes."""

@@ -50,7 +50,9 @@ class Workflow(Construct):
         )
         sweep = self._add_sweep()
         self.cleanup_environment = {**self.environment, **self._schedule_environment(sweep.function_arn)}
-        sweep.grant_invoke(self.scheduler_role)
+        self.scheduler_role.add_to_policy(
+            iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[sweep.function_arn])
+        )
         self._add_states(config, network, compute, sweep)
         self.state_machine = self._state_machine(config)
 
@@ -149,7 +151,7 @@ class Workflow(Construct):
                 actions=["lambda:InvokeFunction"], resources=[self.functions.all[name].function_arn for name in STATES]
             )
         )
-        return sfn.StateMachine(
+        machine = sfn.StateMachine(
             self,
             "StateMachine",
             state_machine_name=self.state_machine_name,
@@ -157,3 +159,10 @@ class Workflow(Construct):
             definition_substitutions=substitutions,
             role=role,
         )
+        history = "A Standard execution keeps its whole history; a copy in CloudWatch or X-Ray would be paid for."
+        acknowledge = cdk.Validations.of(machine).acknowledge
+        acknowledge(
+            cdk.Acknowledgment(id="AwsSolutions-SF1", reason=history),
+            cdk.Acknowledgment(id="AwsSolutions-SF2", reason=history),
+        )
+        return machine
