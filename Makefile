@@ -9,7 +9,7 @@ export PYTHONPATH := $(CURDIR)
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 1
 READY := .venv/.ready node_modules/.ready
 
-.PHONY: help setup demo test lint local-up local-env local-down model-card datasets docs bench bench-controller gpu-check clean
+.PHONY: help setup demo test properties lint local-up local-env local-down model-card datasets docs bench bench-controller gpu-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,9 @@ demo: $(READY) ## run one training run on real data, on an embedded cloud, and s
 
 test: $(READY) ## lint, types, and every test that runs without AWS and a GPU
 	@scripts/test.sh
+
+properties: $(READY) ## the properties alone, on generated input; their number is printed (LONG=1 for 20 times as much)
+	@pytest -q -n 2 tests/properties $(if $(LONG),--hypothesis-profile=long)
 
 lint: $(READY) ## ruff and mypy
 	@ruff check --quiet . && ruff format --check --quiet . && mypy --no-error-summary && echo "lint and types: clean"

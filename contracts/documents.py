@@ -60,9 +60,19 @@ def check(name: str, document: Any) -> Document:
 
 def _checked(name: str, document: Any) -> Document:
     try:
-        return cast(Document, _validator(name)(json.loads(json.dumps(document), parse_float=_number)))
+        return cast(Document, _validator(name)(_as_json(name, document)))
     except fastjsonschema.JsonSchemaValueException as error:
         _explain(name, error)
+
+
+def _as_json(name: str, document: Any) -> Any:
+    """Return `document` as every reader of JSON gets it: with finite numbers, and text that UTF-8 can say."""
+    try:
+        text = json.dumps(document, allow_nan=False, ensure_ascii=False)
+    except ValueError as error:
+        # 1e999 is infinity when it is read, and an integer of 5,000 digits is one that nobody can write.
+        raise DocumentInvalid(name, "numbers that JSON can hold", str(error)[:200]) from error
+    return json.loads(text.encode("utf-8", "replace"), parse_float=_number)
 
 
 def _number(text: str) -> float | int:

@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass
 
+# A cause of this length is recorded whole, together with what is left of a run and where its evidence lies.
+CAUSE_LENGTH = 2000
+DETAIL_LENGTH = 1200
+DETAIL_END = 400
+
 
 @dataclass(frozen=True)
 class Reason:
@@ -256,6 +261,13 @@ class ArtifactsInvalid(RunError):
 
 
 def explain(code: str, detail: str) -> str:
-    """Return the cause of a failed execution: what happened, the detail, the next step."""
+    """Return the cause of a failed execution: what happened, the detail, the next step. At most about 1,700 letters."""
     reason = REASONS.get(code, REASONS["InternalError"])
-    return " ".join(part for part in (reason.sentence, detail.strip(), "Next: " + reason.next_step) if part)
+    return " ".join(part for part in (reason.sentence, _shortened(detail.strip()), "Next: " + reason.next_step) if part)
+
+
+def _shortened(detail: str) -> str:
+    """Return a detail without its middle when it is long: what failed stands in front, what to do about it behind."""
+    if len(detail) <= DETAIL_LENGTH:
+        return detail
+    return f"{detail[: DETAIL_LENGTH - DETAIL_END - 5]} ... {detail[-DETAIL_END:]}"

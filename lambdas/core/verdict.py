@@ -88,9 +88,9 @@ def _message(error: Document | None) -> str:
     cause = str((error or {}).get("Cause") or "")
     try:
         document = json.loads(cause)
-    except ValueError:
-        return cause[:2000]
-    return str(document.get("errorMessage", cause))[:2000] if isinstance(document, dict) else cause[:2000]
+    except (ValueError, RecursionError):
+        return cause
+    return str(document.get("errorMessage", cause)) if isinstance(document, dict) else cause
 
 
 def outcome(record: RunRecord | None, end: Ending, now: int) -> Document:

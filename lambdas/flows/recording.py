@@ -6,6 +6,7 @@ from typing import Any
 
 from contracts import layout
 from contracts.documents import Document
+from contracts.reasons import CAUSE_LENGTH
 from lambdas.adapters.cloud import Cloud
 from lambdas.adapters.runs_table import Superseded
 from lambdas.adapters.telemetry import emit
@@ -23,7 +24,7 @@ def record_verdict(cloud: Cloud, record: RunRecord, status: str, reason_code: st
     changes: dict[str, Any] = {
         "status": status,
         "reason_code": reason_code,
-        "cause": cause[:2000],
+        "cause": cause[:CAUSE_LENGTH],
         "ended_at": now,
         "cost_usd": actual_cost(record, now).total_usd,
         "metrics": _metrics(cloud, record),

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from contracts.documents import schema
-from contracts.reasons import REASONS, RunError, explain
+from contracts.reasons import CAUSE_LENGTH, REASONS, RunError, explain
 
 
 def _leaves(kind):
@@ -47,3 +47,11 @@ def test_a_cause_without_a_detail_has_no_gap():
 
 def test_an_unknown_code_is_explained_as_an_error_of_the_controller():
     assert explain("NoSuchReason", "what").startswith(REASONS["InternalError"].sentence)
+
+
+def test_a_long_detail_loses_its_middle_and_the_cause_keeps_its_next_step():
+    cause = explain("QuotaTooLow", f"Tried {'rung; ' * 500} Ask for more with: aws service-quotas request")
+
+    assert len(cause) < CAUSE_LENGTH
+    assert "Tried rung; rung;" in cause
+    assert "Ask for more with: aws service-quotas request Next: Ask for more" in cause
