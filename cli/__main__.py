@@ -8,6 +8,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from cli import show, watch
 from cli.stack import StackMissing, find_stack
+from contracts.plain import plain
 
 
 def main() -> int:
@@ -28,12 +29,12 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     except (ClientError, BotoCoreError) as error:
-        print(f"AWS did not answer as expected: {error}", file=sys.stderr)
+        print(plain(f"AWS did not answer as expected: {error}"), file=sys.stderr)
         return 2
     if last.run_id:
         print("\n" + show.report(stack, show.concluded(stack, last.run_id)))
     else:
-        print(f"\n{last.status}: {last.cause}")
+        print("\n" + plain(f"{last.status}: {last.cause}", keep="\n"))
     return 0 if last.status == "SUCCEEDED" else 1
 
 

@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 from cli.stack import Stack
 from contracts import layout
 from contracts.documents import Document
+from contracts.plain import plain, plain_document
 from lambdas.core.acceptance import iso
 from lambdas.core.records import RunRecord, from_item
 
@@ -79,7 +80,9 @@ def report(stack: Stack, record: RunRecord) -> str:
 
 def _verdict(record: RunRecord) -> str:
     head = f"Run {record.run_id} {record.status}" + (f": {record.reason_code}" if record.reason_code else "")
-    return f"{head}\n{record.cause}" if record.cause else head
+    # Indented, so that no line of a message looks like one of this report's own.
+    cause = plain(record.cause, keep="\n").replace("\n", "\n  ")
+    return f"{head}\n{cause}" if cause else head
 
 
 def _metrics(stack: Stack, record: RunRecord) -> str:
@@ -178,7 +181,8 @@ def _receipt(stack: Stack, record: RunRecord) -> str:
 def _document(stack: Stack, record: RunRecord, name: str) -> dict[str, Any]:
     try:
         body = boto3.client("s3").get_object(Bucket=stack.bucket, Key=record.prefix + name)["Body"].read()
-        document: dict[str, Any] = json.loads(body)
+        # Written by a machine, from data with any names: made harmless for a terminal.
+        document: dict[str, Any] = plain_document(json.loads(body))
     except (ClientError, ValueError):
         return {}
     return document

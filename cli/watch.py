@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 
 from cli.stack import Stack
 from contracts import layout
+from contracts.plain import plain_document
 
 POLL_SECONDS = 1.0
 RUNNING = "RUNNING"
@@ -93,7 +94,7 @@ def _report(stack: Stack, run_id: str) -> dict[str, Any]:
         report = json.loads(body)
     except (ClientError, ValueError):
         return {}
-    return report if isinstance(report, dict) else {}
+    return plain_document(report) if isinstance(report, dict) else {}
 
 
 def _progress(report: dict[str, Any]) -> str:

@@ -3,6 +3,8 @@
 import re
 from datetime import datetime
 
+from contracts.plain import CONTROLS
+
 DATASETS = "datasets/"
 REQUESTS = "requests/"
 RUNS = "phase1/"
@@ -24,6 +26,9 @@ TAG_MAX_MINUTES = "MaxMinutes"
 
 DATA_SUFFIXES = (".parquet", ".csv")
 
+# Names of data sets and weights folders, as run_request.schema.json has them.
+_FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
+_NO_PATH = re.compile(rf"[{CONTROLS}\\]|(?:^|/)\.{{0,2}}(?:/|$)")
 _RUN_ID = re.compile(r"(\d{4})(\d{2})(\d{2})-(\d{6})(-\d{1,3})?", re.ASCII)
 _STATE_KEY = re.compile(r"phase1/(\d{4})/(\d{2})/(\d{2})-(\d{6}(?:-\d{1,3})?)/system-state\.json", re.ASCII)
 
@@ -47,3 +52,17 @@ def run_id_of_state_key(key: str) -> str | None:
     """Return the run id that a `system-state.json` key belongs to, or None for any other key."""
     match = _STATE_KEY.fullmatch(key)
     return f"{match[1]}{match[2]}{match[3]}-{match[4]}" if match else None
+
+
+def is_folder_name(name: str) -> bool:
+    """Return whether `name` can be the name of a data set or of a weights folder."""
+    return _FOLDER_NAME.fullmatch(name) is not None
+
+
+def is_path_below(key: str, prefix: str) -> bool:
+    r"""Return whether a key is a plain path below `prefix`, fit to be one on disk.
+
+    S3 takes any text as a key. Not fit are `..`, `.` and empty parts (so also an absolute path), backslashes and
+    control characters: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+    """
+    return key.startswith(prefix) and not _NO_PATH.search(key[len(prefix) :])

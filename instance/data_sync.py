@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from contracts.layout import is_path_below
+from contracts.plain import plain
 from contracts.reasons import DataSyncFailed
 from instance.downloads import Download
 from instance.objects import download_all
@@ -75,7 +77,8 @@ def _placed(source: dict[str, Any], folder: Path) -> list[tuple[dict[str, Any], 
     for reference in source["objects"]:
         path = os.path.normpath(os.path.join(root, reference["key"].removeprefix(source["prefix"])))  # noqa: PTH118
         # An S3 key may hold "..", or begin with a slash: it must not reach a file outside the folder.
-        if not path.startswith(root + os.sep) or not reference["key"].startswith(source["prefix"]):
-            raise DataSyncFailed(f"{reference['key']}: expected a key below {source['prefix']}. Rename the object.")
+        if not path.startswith(root + os.sep) or not is_path_below(reference["key"], source["prefix"]):
+            name = plain(reference["key"])
+            raise DataSyncFailed(f"{name}: expected a plain path below {source['prefix']}. Rename the object.")
         placed.append((reference, Path(path)))
     return placed

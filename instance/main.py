@@ -10,6 +10,7 @@ from pathlib import Path
 from instance.identity import Folders, Identity, parse_arguments
 from instance.metadata_service import metadata_service
 from instance.objects import s3_client
+from instance.plain_log import log_to_stderr
 from instance.state_report import StateReport, utc_now
 from instance.supervisor import Supervisor
 
@@ -18,7 +19,7 @@ STATE_READ_TIMEOUT_SECONDS = 10
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Supervise one attempt; return 0 when its end is on S3, whatever the end was."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    log_to_stderr()
     # How boto3 found its credentials is no part of the story of a run.
     logging.getLogger("botocore").setLevel(logging.WARNING)
     identity, folders = parse_arguments(arguments)

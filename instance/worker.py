@@ -17,6 +17,7 @@ from instance import objects
 from instance.artifacts import result_files
 from instance.data_sync import sync
 from instance.hardware import decide
+from instance.plain_log import log_to_stderr
 from instance.preflight import check_machine
 from instance.reporting import Interrupted, Reporter
 from instance.training import Training
@@ -109,7 +110,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     parser.add_argument("--work-dir", type=Path, required=True)
     parser.add_argument("--report-fd", type=int, required=True)
     parsed = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    log_to_stderr()
     logging.getLogger("botocore").setLevel(logging.WARNING)
     signal.signal(signal.SIGTERM, _interrupt)
     with os.fdopen(parsed.report_fd, "w", buffering=1) as stream:

@@ -7,6 +7,7 @@ from typing import Any
 from contracts import layout
 from contracts.documents import Document, DocumentInvalid, check
 from contracts.models import ENSEMBLE, members
+from contracts.plain import plain
 from contracts.prices import Cost, prices, run_cost, usd_per_hour, vcpus
 from contracts.reasons import CostCapTooLow, MonthlyBudgetExceeded, QuotaTooLow, RequestInvalid
 from lambdas.core.ladder import markets, quota_command
@@ -103,7 +104,15 @@ def check_quota(request: Document, quotas: dict[str, float | None]) -> None:
 
 def newest_dataset(objects: list[Stored]) -> str | None:
     """Return the name of the data set that holds the newest data file, or None."""
-    files = [o for o in objects if o.key.endswith(layout.DATA_SUFFIXES) and o.key.count("/") > 1 and o.size]
+    files = [
+        o
+        for o in objects
+        if o.key.endswith(layout.DATA_SUFFIXES)
+        and o.key.count("/") > 1
+        and o.size
+        # A folder that no request can name is nobody's data set.
+        and layout.is_folder_name(o.key.split("/")[1])
+    ]
     newest = max(files, key=lambda o: (o.modified_at, o.key), default=None)
     return newest.key.split("/")[1] if newest else None
 
@@ -127,6 +136,12 @@ def manifest(
             for kind in prices()["instance_usd_per_hour"]
         },
     })  # fmt: skip
+
+
+def path_problem(objects: list[Stored], prefix: str) -> str | None:
+    """Return what is wrong with the first key that could not be a path on the machine, or None."""
+    wrong = next((o.key for o in objects if not layout.is_path_below(o.key, prefix)), None)
+    return f"{plain(wrong)}: expected a plain path below {prefix}; rename the object." if wrong else None
 
 
 def folder(name: str, prefix: str, objects: list[Stored]) -> Document:

@@ -4,7 +4,7 @@ from contracts import layout
 from contracts.documents import Document, dump
 from contracts.models import needs_weights
 from contracts.prices import Cost
-from contracts.reasons import DatasetNotFound, ModelWeightsMissing
+from contracts.reasons import DatasetInvalid, DatasetNotFound, ModelWeightsMissing
 from lambdas.adapters.cloud import Cloud
 from lambdas.adapters.quotas import vcpu_quotas
 from lambdas.core import acceptance
@@ -89,6 +89,8 @@ def _dataset(cloud: Cloud, request: Document) -> Document:
     if not files:
         found = f"{len(stored)} other or empty objects" if stored else "nothing"
         raise DatasetNotFound(f"dataset: expected Parquet or CSV files below {prefix}, found {found}.")
+    if problem := acceptance.path_problem(files, prefix):
+        raise DatasetInvalid(problem)
     head_problems(cloud.objects.heads([(o.key, o.size) for o in files[:CHECKED_FILES]], CHECKED_BYTES))
     return acceptance.folder(name, prefix, files)
 
@@ -100,6 +102,8 @@ def _weights(cloud: Cloud, request: Document) -> Document | None:
     prefix = f"{layout.MODEL_WEIGHTS}{name}/"
     stored = [o for o in cloud.objects.listed(prefix) if o.size]
     names = [o.key.removeprefix(prefix) for o in stored]
+    if problem := acceptance.path_problem(stored, prefix):
+        raise ModelWeightsMissing(problem)
     pickled = [n for n in names if n.endswith(_PICKLES)]
     if pickled:
         raise ModelWeightsMissing(f"{prefix}{pickled[0]}: expected safetensors only, found a pickled file; delete it.")

@@ -184,7 +184,7 @@ def test_a_key_cannot_reach_outside_the_folder(s3: Any, tiny_weights: Path, tmp_
     manifest["dataset"]["objects"][0]["key"] = "datasets/demo/../../../evil.csv"
     _, events = work(s3, manifest, tmp_path / "run")
     assert failure(events)[0] == "DataSyncFailed"
-    assert "expected a key below datasets/demo/" in failure(events)[1]
+    assert "expected a plain path below datasets/demo/" in failure(events)[1]
 
 
 def test_bad_data_is_named_with_file_column_and_row(s3: Any, tiny_weights: Path, tmp_path: Path) -> None:

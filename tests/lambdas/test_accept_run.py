@@ -207,3 +207,31 @@ def test_a_quota_of_zero_is_refused_with_the_command_to_raise_it(world, accept, 
 
     with pytest.raises(QuotaTooLow, match="request-service-quota-increase"):
         accept({})
+
+
+@pytest.mark.parametrize("name", ["../../evil.csv", "a//b.csv", "a\\b.csv", "a\nb.csv", "\x1b[2J.csv", "\u202egpj.csv"])
+def test_a_data_file_whose_key_is_no_plain_path_is_refused_before_anything_is_launched(world, accept, name):
+    world.put_inputs()
+    world.put(f"datasets/stocks/{name}", "unique_id,ds,y\na,2024-01-01,1\n")
+
+    with pytest.raises(DatasetInvalid, match="expected a plain path below datasets/stocks/") as refused:
+        accept({"dataset": "stocks"})
+
+    assert not any(character in str(refused.value) for character in "\n\x1b\u202e")
+    assert world.instances() == []
+
+
+def test_a_weights_folder_with_such_a_key_is_refused(world, accept):
+    world.put_inputs()
+    world.put("cached-models/chronos-bolt-nano/../config.json", "{}")
+
+    with pytest.raises(ModelWeightsMissing, match="expected a plain path"):
+        accept({"dataset": "stocks"})
+
+
+@pytest.mark.parametrize("name", ["..", "<script>alert(1)</script>", "a b", "$(reboot)", ".hidden"])
+def test_a_folder_that_no_request_can_name_is_not_taken_as_the_newest_data_set(world, accept, name):
+    world.put(f"datasets/{name}/prices.csv", "unique_id,ds,y\na,2024-01-01,1\n")
+
+    with pytest.raises(DatasetNotFound, match="found none"):
+        accept({})
