@@ -17,6 +17,8 @@ MANIFEST = "manifest.json"
 TRAINING = "training.json"
 CLEANUP_STATUS = "cleanup_status.json"
 MODEL_METADATA = "model_metadata.json"
+ENDING = "ending.json"
+CONSOLE = "console.log"
 
 TAG_PROJECT = "Project"
 TAG_RUN_ID = "RunId"
@@ -46,6 +48,11 @@ def run_prefix(run_id: str) -> str:
         raise ValueError(f"run id: expected YYYYMMDD-HHMMSS, found {run_id[:60]!r}")
     year, month, day, time, clash = match.groups()
     return f"{RUNS}{year}/{month}/{day}-{time}{clash or ''}/"
+
+
+def refusal_prefix(execution_name: str) -> str:
+    """Return the key prefix of what tells why an execution was refused that never had a run."""
+    return f"{RUNS}refused/{execution_name}/"
 
 
 def run_id_of_state_key(key: str) -> str | None:

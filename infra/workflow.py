@@ -70,6 +70,7 @@ class Workflow(Construct):
             allow.records(),
             allow.describe(),
             allow.delete(),
+            allow.console(),
             allow.write_objects(f"{layout.RUNS}*"),
             allow.schedules(["GetSchedule", "DeleteSchedule", "CreateSchedule", "UpdateSchedule"]),
             allow.pass_role(self.scheduler_role, "scheduler.amazonaws.com"),
@@ -99,7 +100,7 @@ class Workflow(Construct):
             "sweep_run",
             cdk.Duration.minutes(5),
             {**self.environment, **self._schedule_environment(arn)},
-            [*self.conclude(), allow.console()],
+            self.conclude(),
             function_name=name,
         )
 
@@ -144,6 +145,7 @@ class Workflow(Construct):
 
     def _state_machine(self, config: Config) -> sfn.StateMachine:
         substitutions: dict[str, Any] = {f"{name}Arn": self.functions.all[name].function_arn for name in STATES}
+        substitutions["RunsAddress"] = f"s3://{self.permissions.bucket.bucket_name}/{layout.RUNS}"
         substitutions["ExecutionTimeoutSeconds"] = str(config.execution_timeout_hours * 3600)
         role = iam.Role(self, "StateMachineRole", assumed_by=iam.ServicePrincipal("states.amazonaws.com"))
         role.add_to_policy(

@@ -5,7 +5,9 @@ from typing import Any
 from contracts.reasons import explain
 from lambdas.adapters.cloud import Cloud, cloud
 from lambdas.adapters.telemetry import about, logger
+from lambdas.core.evidence import located
 from lambdas.core.records import RunRecord
+from lambdas.flows import evidence
 from lambdas.flows.cleaning import REARM_SECONDS, clean
 from lambdas.flows.recording import close, end_billing
 
@@ -19,8 +21,12 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     found, state = cloud(), event["state"]
     rounds = state.get("cleanup", {}).get("rounds", 0) + 1
     record = found.runs.of_execution(event["execution_arn"])
+    where = evidence.address(found, record, event["execution_arn"])
+    if rounds == 1:
+        _keep_evidence(found, record, event["execution_arn"], state)
     if record is None:
-        return {"everything_gone": True, "done": True, "rounds": rounds, "verdict": _verdict(state["outcome"], [])}
+        verdict = _verdict(state["outcome"], [], where)
+        return {"everything_gone": True, "done": True, "rounds": rounds, "verdict": verdict}
     about(record.run_id)
     left = _clean(found, record)
     if left and rounds >= MAX_ROUNDS:
@@ -30,8 +36,17 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
         "everything_gone": not left,
         "done": not left or rounds >= MAX_ROUNDS,
         "rounds": rounds,
-        "verdict": _verdict(state["outcome"], left),
+        "verdict": _verdict(state["outcome"], left, where),
     }
+
+
+def _keep_evidence(found: Cloud, record: RunRecord | None, execution_arn: str, state: dict[str, Any]) -> None:
+    """Keep what CollectOutcome did not: of an execution without a run, and of an outcome that had to be assumed."""
+    end = state["outcome"]
+    if record is None and end["reason_code"]:
+        evidence.keep_refusal(found, execution_arn, end["reason_code"], end["cause"], state.get("error", state))
+    elif record and end["reason_code"] == "InternalError":
+        evidence.keep(found, record, end["reason_code"], end["cause"], state.get("error"))
 
 
 def _clean(found: Cloud, record: RunRecord) -> list[str]:
@@ -43,7 +58,13 @@ def _clean(found: Cloud, record: RunRecord) -> list[str]:
     return [item for kind in receipt["inventory"].values() for item in kind["left"]]
 
 
-def _verdict(outcome: dict[str, Any], left: list[str]) -> dict[str, Any]:
+def _verdict(outcome: dict[str, Any], left: list[str], where: str) -> dict[str, Any]:
+    """Return the run's verdict; the cause of a failure says what is left and where the evidence lies."""
+    verdict = _weighed(outcome, left)
+    return verdict if verdict["cause"] is None else {**verdict, "cause": located(verdict["cause"], where)}
+
+
+def _weighed(outcome: dict[str, Any], left: list[str]) -> dict[str, Any]:
     if not left:
         return {key: outcome[key] for key in ("status", "reason_code", "cause")}
     listing = f"Left: {', '.join(left[:10])}."

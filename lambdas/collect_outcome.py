@@ -7,7 +7,7 @@ from lambdas.adapters.cloud import Cloud, cloud
 from lambdas.adapters.telemetry import about, logger
 from lambdas.core.records import RunRecord
 from lambdas.core.verdict import Ending, ending, outcome
-from lambdas.flows.evidence import keep_console
+from lambdas.flows import evidence
 from lambdas.flows.reporting import take_in
 from lambdas.flows.verifying import verify_artifacts
 
@@ -27,6 +27,8 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     if record:
         end = _checked(found, record, end)
     result = outcome(record, end, found.now())
+    if record and not end.completed:
+        evidence.keep(found, record, end.code, result["cause"], error)
     logger.info("outcome", extra={"outcome": result})
     return result
 
@@ -36,7 +38,5 @@ def _checked(found: Cloud, record: RunRecord, end: Ending) -> Ending:
         try:
             verify_artifacts(found, record)
         except ArtifactsInvalid as error:
-            end = Ending(error.code, error.message)
-    if not end.completed:
-        keep_console(found, record)
+            return Ending(error.code, error.message)
     return end

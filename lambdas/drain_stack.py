@@ -10,6 +10,7 @@ from lambdas.adapters.cloud import Cloud, cloud
 from lambdas.adapters.telemetry import about, logger
 from lambdas.core.inventory import plan
 from lambdas.core.records import RunRecord
+from lambdas.flows import evidence
 from lambdas.flows.cleaning import clean
 from lambdas.flows.recording import close, end_billing, record_verdict
 
@@ -40,6 +41,7 @@ def drain(found: Cloud) -> str:
     patient_until = time.monotonic() + PATIENCE_SECONDS
     for record in _stopped_runs(found):
         about(record.run_id)
+        evidence.keep(found, record, "Aborted", STOPPED)
         receipt = clean(found, record, "stack_deletion", patient_until - time.monotonic())
         if receipt["everything_gone"]:
             ended = end_billing(found, record)

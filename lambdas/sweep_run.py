@@ -10,8 +10,8 @@ from lambdas.adapters import executions
 from lambdas.adapters.cloud import Cloud, cloud
 from lambdas.adapters.telemetry import about, emit, logger
 from lambdas.core.records import RunRecord
+from lambdas.flows import evidence
 from lambdas.flows.cleaning import REARM_SECONDS, clean, find
-from lambdas.flows.evidence import keep_console
 from lambdas.flows.recording import close, end_billing, publish, record_verdict, recost
 
 PATIENCE_SECONDS = 200
@@ -43,8 +43,9 @@ def handler(event: dict[str, Any], _context: Any) -> None:
     record = close(found, record)
     if by_time:
         _stop(record)
-    _sweep(found, record, DEAD_MAN if by_time else "status_change")
-    _conclude(found, found.runs.load(record.run_id) or record, _verdict(event, by_time))
+    verdict = _verdict(event, by_time)
+    _sweep(found, record, DEAD_MAN if by_time else "status_change", verdict)
+    _conclude(found, found.runs.load(record.run_id) or record, verdict)
 
 
 def _expect_none(event: dict[str, Any]) -> None:
@@ -62,14 +63,15 @@ def _stop(record: RunRecord) -> None:
         logger.warning("could not stop the execution", extra={"problem": str(error)[:300]})
 
 
-def _sweep(found: Cloud, record: RunRecord, net: str) -> None:
+def _sweep(found: Cloud, record: RunRecord, net: str, verdict: Document) -> None:
     if record.ended_at and find(found, record).empty:
         logger.info("nothing is left")
         return
     if not found.schedules.armed(record.run_id):
         # What is found after a run has ended has no other net if this function fails.
         found.schedules.arm(record.run_id, found.now() + REARM_SECONDS)
-    keep_console(found, record)
+    if not record.ended_at and "reason_code" in verdict:
+        evidence.keep(found, record, verdict["reason_code"], verdict["cause"])
     receipt = clean(found, record, net, PATIENCE_SECONDS)
     if not receipt["everything_gone"]:
         emit(Leftovers=1)
@@ -83,10 +85,23 @@ def _verdict(event: dict[str, Any], by_time: bool) -> Document:
     detail = {"status": "TIMED_OUT"} if by_time else event["detail"]
     if detail["status"] == "SUCCEEDED":
         return {"status": "completed"}
-    # The dead-man switch stops an execution with the reason as its error; a person gives none, or one of their own.
-    code = next((c for c in (detail.get("error"), _CODES.get(detail["status"])) if c in REASONS), "InternalError")
-    status = "aborted" if code == "Aborted" else "failed"
-    return {"status": status, "reason_code": code, "cause": detail.get("cause") or explain(code, "")}
+    code, said = _code(detail), detail.get("cause") or ""
+    if "Next: " not in said:
+        # What a person gives as the cause of a stop, or AWS as that of a failure, is the detail of ours.
+        said = explain(code, f"{detail.get('error') or ''} {said}")
+    return {"status": "aborted" if code == "Aborted" else "failed", "reason_code": code, "cause": said}
+
+
+def _code(detail: Document) -> str:
+    """Return the reason code of an execution that did not succeed.
+
+    The state machine fails with a reason code as its error. The dead-man switch stops it with one; what a
+    person gives with a stop decides nothing.
+    """
+    error, status = detail.get("error"), detail["status"]
+    if status == "FAILED":
+        return str(error) if error in REASONS else "InternalError"
+    return "ExecutionTimedOut" if error == "ExecutionTimedOut" else _CODES.get(status, "InternalError")
 
 
 def _conclude(found: Cloud, record: RunRecord, verdict: Document) -> None:

@@ -127,11 +127,16 @@ class Compute:
 
     def console(self, instance_id: str) -> bytes:
         """Return the end of an instance's console output (botocore decodes it), b"" when EC2 has none."""
+        # Without Latest, EC2 gives what the console held shortly after the last change of state: the boot, not the end.
+        # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetConsoleOutput.html
+        return self._console(instance_id, Latest=True) or self._console(instance_id)
+
+    @staticmethod
+    def _console(instance_id: str, **options: Any) -> bytes:
         try:
-            output = client("ec2").get_console_output(InstanceId=instance_id).get("Output", "")
+            return str(client("ec2").get_console_output(InstanceId=instance_id, **options).get("Output", "")).encode()
         except ClientError:
             return b""
-        return str(output).encode()
 
     @staticmethod
     def _described(instance_id: str) -> list[dict[str, Any]]:

@@ -65,6 +65,7 @@ class RunRecord:
     ended_at: int = 0
     reason_code: str = ""
     cause: str = ""
+    evidence: str = ""
     cost_usd: float = 0.0
     metrics: Document = field(default_factory=dict)
 

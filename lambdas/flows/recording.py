@@ -6,13 +6,14 @@ from typing import Any
 
 from contracts import layout
 from contracts.documents import Document
-from contracts.reasons import CAUSE_LENGTH
 from lambdas.adapters.cloud import Cloud
 from lambdas.adapters.runs_table import Superseded
 from lambdas.adapters.telemetry import emit
 from lambdas.core.costs import actual_cost
+from lambdas.core.evidence import located
 from lambdas.core.records import RunRecord
 from lambdas.core.registry import read_model
+from lambdas.flows.evidence import address
 
 REGISTRY_RUNS = 1000
 HARDLY_USD = 0.0001
@@ -21,10 +22,12 @@ HARDLY_USD = 0.0001
 def record_verdict(cloud: Cloud, record: RunRecord, status: str, reason_code: str = "", cause: str = "") -> RunRecord:
     """Write status, reason and cost of a run that has ended; the first verdict stands. Then publish the registry."""
     now = cloud.now()
+    where = "" if status == "completed" else address(cloud, record, record.execution_arn)
     changes: dict[str, Any] = {
         "status": status,
         "reason_code": reason_code,
-        "cause": cause[:CAUSE_LENGTH],
+        "cause": located(cause, where) if where else cause,
+        "evidence": where,
         "ended_at": now,
         "cost_usd": actual_cost(record, now).total_usd,
         "metrics": _metrics(cloud, record),

@@ -70,17 +70,30 @@ def test_every_field_of_the_request_is_on_its_page():
     assert missing == []
 
 
-def test_every_reason_code_has_its_entry_and_no_entry_is_of_no_code():
-    text = (ROOT / "docs/operations.md").read_text()
-    entries = re.findall(r"^#### (\w+)\n\n(?=\S)", text, re.MULTILINE)
-    assert entries == list(REASONS)
+def test_code_state_machine_and_operations_page_have_the_same_list_of_reasons():
+    operations = (ROOT / "docs/operations.md").read_text()
+    entries = re.findall(r"^#### (\w+)\n\n(?=\S)", operations, re.MULTILINE)
+    rows = re.findall(r"^\| \[`(\w+)`\]", operations, re.MULTILINE)
+    machine = (ROOT / "statemachine/training.asl.json").read_text()
+    comment = json.loads(machine.replace("${ExecutionTimeoutSeconds}", "0"))["Comment"]
+    listed = comment.partition("one of these reason codes: ")[2].rstrip(".").split(", ")
+
+    assert entries == rows == listed == list(REASONS)
 
 
-def test_every_reason_code_of_the_state_machine_exists():
+def test_the_state_machine_ends_with_no_other_code():
     text = "".join(path.read_text() for path in (ROOT / "statemachine").glob("*.json"))
     named = set(re.findall(r'"reason_code": "(\w+)"', text))
     assert named
     assert named <= set(REASONS)
+
+
+def test_every_reason_code_is_given_by_something():
+    """A code that nothing gives would be on the list for nothing."""
+    sources = [*ROOT.glob("lambdas/**/*.py"), *ROOT.glob("instance/**/*.py"), *ROOT.glob("instance/*.sh")]
+    text = "\n".join(path.read_text() for path in [*sources, ROOT / "statemachine/training.asl.json"])
+    body = text.partition('"States":')[2] + "\n".join(path.read_text() for path in sources)
+    assert [code for code in REASONS if not re.search(rf"\b{code}\b", body)] == []
 
 
 def test_every_link_leads_somewhere(page):

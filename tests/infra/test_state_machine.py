@@ -48,7 +48,8 @@ def test_the_definition_that_is_deployed_is_the_file(stack):
     machine = stack.only("AWS::StepFunctions::StateMachine")
 
     assert machine["DefinitionString"] == (ROOT / "statemachine" / "training.asl.json").read_text()
-    assert set(machine["DefinitionSubstitutions"]) == {f"{name}Arn" for name in TASKS} | {"ExecutionTimeoutSeconds"}
+    others = {"ExecutionTimeoutSeconds", "RunsAddress"}
+    assert set(machine["DefinitionSubstitutions"]) == {f"{name}Arn" for name in TASKS} | others
 
 
 def test_nothing_ends_after_the_launch_without_cleanup(states):

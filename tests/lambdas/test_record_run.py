@@ -86,7 +86,9 @@ def test_the_first_verdict_stands(world, record, run):
     record()
 
     stored = world.load()
-    assert (stored.status, stored.reason_code, stored.cause) == ("failed", "NoProgress", "Stood still.")
+    assert (stored.status, stored.reason_code, stored.cause) == (
+        "failed", "NoProgress", "Stood still. Evidence: s3://training-bucket/phase1/2026/11/23-180000/logs/",
+    )  # fmt: skip
     assert world.document("control_registry.json")["runs"][0]["status"] == "failed"
 
 

@@ -43,6 +43,7 @@ def definition() -> str:
     text = (REPOSITORY / "statemachine" / "training.asl.json").read_text()
     for name in STATES:
         text = text.replace(f"${{{name}Arn}}", name)
+    text = text.replace("${RunsAddress}", f"s3://{BUCKET}/{layout.RUNS}")
     document = json.loads(text.replace("${ExecutionTimeoutSeconds}", "3600"))
     document["States"]["WaitForDeletion"]["Seconds"] = 1
     return json.dumps(document)
