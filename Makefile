@@ -34,6 +34,9 @@ properties: $(READY) ## the properties alone, on generated input; their number i
 lint: $(READY) ## ruff and mypy
 	@ruff check --quiet . && ruff format --check --quiet . && mypy --no-error-summary && echo "lint and types: clean"
 
+security: $(READY) ## checkov on the template, known weaknesses of the locked packages (installs its tools first)
+	@$(PYTHON) -m scripts.security
+
 local-up: $(READY) ## start the embedded cloud, deploy the stack, leave it running
 	@$(PYTHON) -m local up
 
@@ -62,4 +65,4 @@ docs: $(READY) ## write the generated pages of docs/
 	@$(PYTHON) -m scripts.generate_docs
 
 clean: ## remove what the targets made, except the embedded cloud's state
-	@rm -rf build cdk.out .venv node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .venv-autogluon
+	@rm -rf build cdk.out .venv node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .venv-autogluon .venv-security
