@@ -29,7 +29,8 @@ def _install() -> None:
         return
     print("security: installing checkov and pip-audit into .venv-security", flush=True)
     venv.create(ENVIRONMENT, with_pip=True, clear=True)
-    _run([ENVIRONMENT / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "-r", REQUIREMENTS])
+    pip: list[str | Path] = [ENVIRONMENT / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check"]
+    _run([*pip, "-r", REQUIREMENTS])
     marker.write_text(REQUIREMENTS.read_text())
 
 
@@ -38,7 +39,15 @@ def _template() -> bool:
     with tempfile.TemporaryDirectory() as folder:
         _run([sys.executable, "app.py"], CDK_OUTDIR=folder)
         template = Path(folder) / "ChronosTraining.template.json"
-        checkov = [ENVIRONMENT / "bin" / "checkov", "--config-file", ".checkov.yaml", "-f", template, "-o", "json"]
+        checkov: list[str | Path] = [
+            ENVIRONMENT / "bin" / "checkov",
+            "--config-file",
+            ".checkov.yaml",
+            "-f",
+            template,
+            "-o",
+            "json",
+        ]
         report = json.loads(_run(checkov, may_fail=True))
     failed = report["results"]["failed_checks"]
     print(f"checkov: {report['summary']['passed']} checks passed, {len(failed)} failed")
@@ -49,7 +58,15 @@ def _template() -> bool:
 
 def _packages(lock: str) -> bool:
     """Return whether a locked Python package has a known weakness."""
-    audit = [ENVIRONMENT / "bin" / "pip-audit", "-r", lock, "--no-deps", "--disable-pip", "-f", "json"]
+    audit: list[str | Path] = [
+        ENVIRONMENT / "bin" / "pip-audit",
+        "-r",
+        lock,
+        "--no-deps",
+        "--disable-pip",
+        "-f",
+        "json",
+    ]
     said = _run(audit, may_fail=True)
     packages = json.loads(said)["dependencies"] if said.startswith("{") else []
     asked = [package for package in packages if "skip_reason" not in package]
