@@ -48,6 +48,7 @@ WILDCARDS = {
     "phase1/*/models/*": _KEYS,
     "phase1/*/checkpoints/*": _KEYS,
     "phase1/*/logs/*": _KEYS,
+    "phase1/*/cleanup_status.json*": _KEYS,
     "phase1/*/logs/attempt-*": _KEYS,
 }
 

@@ -72,6 +72,9 @@ class Workflow(Construct):
             allow.delete(),
             allow.console(),
             allow.write_objects(f"{layout.RUNS}*"),
+            # A receipt takes the place of an older one only, so whoever writes it reads it first.
+            allow.read_objects(f"{layout.RUNS}*/{layout.CLEANUP_STATUS}"),
+            allow.know_absence(),
             allow.schedules(["GetSchedule", "DeleteSchedule", "CreateSchedule", "UpdateSchedule"]),
             allow.pass_role(self.scheduler_role, "scheduler.amazonaws.com"),
         ]
@@ -84,7 +87,6 @@ class Workflow(Construct):
             allow.stop(),
             allow.list_records(),
             allow.read_objects(layout.RUNS),
-            allow.know_absence(),
             allow.write_objects(layout.REGISTRY),
         ]
 

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -11,6 +12,7 @@ from lambdas.adapters.clients import client, error_code
 from lambdas.adapters.telemetry import logger
 from lambdas.core.acceptance import Stored
 
+_OVERTAKEN = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
 _ABSENT = ("NoSuchKey", "404", "NotFound", "InvalidRange", "416")
 
 
@@ -57,11 +59,46 @@ class Objects:
         if len(content) > limit:
             logger.warning("ignored an oversized document", extra={"key": key, "limit_bytes": limit})
             return None
+        return self._parsed(name, key, content)
+
+    @staticmethod
+    def _parsed(name: str, key: str, content: bytes) -> Document | None:
         try:
             return parse(name, content)
         except DocumentInvalid as error:
             logger.warning("ignored a document that breaks its contract", extra={"key": key, "problem": str(error)})
             return None
+
+    def versioned(self, name: str, key: str) -> tuple[Document | None, str]:
+        """Return a contract document and the ETag of its object, (None, "") when absent; see `replace`."""
+        try:
+            answer = client("s3").get_object(Bucket=self.bucket, Key=key)
+        except ClientError as error:
+            if error_code(error) in _ABSENT:
+                return None, ""
+            raise
+        return self._parsed(name, key, answer["Body"].read()), answer["ETag"]
+
+    def replace(self, key: str, content: bytes, etag: str) -> bool:
+        """Write an object that has been `etag` until now, "" for one that was absent; False when it no longer is so.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+        """
+        condition: dict[str, Any] = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+        try:
+            client("s3").put_object(
+                Bucket=self.bucket,
+                Key=key,
+                Body=content,
+                ContentType="application/json",
+                ChecksumAlgorithm="SHA256",
+                **condition,
+            )
+        except ClientError as error:
+            if error_code(error) in (*_OVERTAKEN, *_ABSENT):
+                return False
+            raise
+        return True
 
     def put(self, key: str, content: bytes, content_type: str = "application/json") -> None:
         """Write an object; S3 verifies its checksum."""

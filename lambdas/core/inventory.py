@@ -86,6 +86,17 @@ def plan(inventory: Inventory) -> list[Resource]:
     return [r for r in inventory.resources if r.kind == "schedules"]
 
 
+def supersedes(new: Document, old: Document | None) -> bool:
+    """Return whether a receipt takes the place of another: the later look counts, and of the same second "gone".
+
+    Two functions may clean up a run at once; whoever looked first may be the last to write.
+    """
+    if old is None or new["checked_at"] > old["checked_at"]:
+        return True
+    same_second = new["checked_at"] == old["checked_at"]
+    return bool(same_second and (new["everything_gone"] or not old["everything_gone"]))
+
+
 def receipt(run_id: str, checked_by: str, checked_at: str, inventory: Inventory, actions: list[Document]) -> Document:
     """Return cleanup_status.json."""
     kinds: dict[str, Any] = {}

@@ -5,14 +5,16 @@ from dataclasses import replace
 
 from contracts import layout
 from contracts.documents import Document, dump
+from lambdas.adapters.clients import AwsUnavailable
 from lambdas.adapters.cloud import Cloud
 from lambdas.adapters.telemetry import logger
 from lambdas.core.acceptance import iso
-from lambdas.core.inventory import Inventory, Resource, plan, receipt, unseen_launches
+from lambdas.core.inventory import Inventory, Resource, plan, receipt, supersedes, unseen_launches
 from lambdas.core.records import RunRecord
 
 POLL_SECONDS = 2.0
 REARM_SECONDS = 600
+SIGNING_TRIES = 5
 ACCEPTED = ("requested", "already gone", "deleted")
 
 
@@ -24,6 +26,7 @@ def clean(cloud: Cloud, record: RunRecord, checked_by: str, patience_seconds: fl
     actions: list[Document] = []
     patient_until = time.monotonic() + patience_seconds
     while True:
+        looked_at = cloud.now()
         inventory = find(cloud, record)
         asked = {action["resource"] for action in actions if action["result"] in ACCEPTED}
         todo = [resource for resource in plan(inventory) if resource.resource_id not in asked]
@@ -34,7 +37,7 @@ def clean(cloud: Cloud, record: RunRecord, checked_by: str, patience_seconds: fl
         # What was refused, or throttled, is not asked for again without a pause.
         if not any(action["result"] in ACCEPTED for action in done):
             time.sleep(POLL_SECONDS)
-    return _sign(cloud, record, receipt(record.run_id, checked_by, iso(cloud.now()), inventory, actions))
+    return _sign(cloud, record, receipt(record.run_id, checked_by, iso(looked_at), inventory, actions))
 
 
 def find(cloud: Cloud, record: RunRecord) -> Inventory:
@@ -58,5 +61,13 @@ def _delete(cloud: Cloud, resource: Resource) -> Document:
 
 
 def _sign(cloud: Cloud, record: RunRecord, document: Document) -> Document:
-    cloud.objects.put(record.prefix + layout.CLEANUP_STATUS, dump("cleanup_status", document))
-    return document
+    """Write the receipt, unless there is one of a later look; returns what was found by this one."""
+    key, content = record.prefix + layout.CLEANUP_STATUS, dump("cleanup_status", document)
+    for _ in range(SIGNING_TRIES):
+        signed, etag = cloud.objects.versioned("cleanup_status", key)
+        if not supersedes(document, signed):
+            logger.info("there is a later receipt", extra={"checked_by": signed["checked_by"] if signed else ""})
+            return document
+        if cloud.objects.replace(key, content, etag):
+            return document
+    raise AwsUnavailable(f"{key}: expected to write the receipt, found another writer {SIGNING_TRIES} times in a row.")
