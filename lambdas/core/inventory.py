@@ -51,6 +51,21 @@ class Inventory:
         return sorted(seen) + (sorted(self.unseen) if kind == "instances" else [])
 
 
+def in_flight_until(record: RunRecord) -> int:
+    """Return until when a launch without an answer may still show an instance, in epoch seconds, 0 when none may.
+
+    To be carried over to the next attempt, whose own launch says nothing of this one's.
+    """
+    unanswered = record.rung_at + LAUNCH_IN_FLIGHT_SECONDS if record.rung_at > record.launch_ended_at else 0
+    reported = record.booted_at + VISIBILITY_SECONDS if _unlisted(record) else 0
+    return max(record.in_flight_until, unanswered, reported)
+
+
+def _unlisted(record: RunRecord) -> str:
+    """Return the instance that has reported though nobody heard EC2's answer, "" when there is none."""
+    return "" if any(a.instance_id == record.instance_id for a in record.attempts) else record.instance_id
+
+
 def unseen_launches(record: RunRecord, seen: set[str], now: int) -> tuple[str, ...]:
     """Return launches that may exist without being visible: in flight, or too new for DescribeInstances.
 
@@ -63,8 +78,12 @@ def unseen_launches(record: RunRecord, seen: set[str], now: int) -> tuple[str, .
         Epoch seconds.
     """
     pending = []
+    if now < record.in_flight_until:
+        pending.append("a launch of an earlier attempt in flight")
     if record.rung_at > record.launch_ended_at and now - record.rung_at < LAUNCH_IN_FLIGHT_SECONDS:
         pending.append(f"a launch of attempt {record.attempt} in flight")
+    if _unlisted(record) and record.instance_id not in seen and now - record.booted_at < VISIBILITY_SECONDS:
+        pending.append(f"{record.instance_id} (not visible yet)")
     for attempt in record.attempts:
         young = now - attempt.launched_at < VISIBILITY_SECONDS
         if young and not attempt.ended_at and attempt.instance_id not in seen:

@@ -29,7 +29,8 @@ class Attempt:
 class RunRecord:
     """All the controller knows of a run. Times are epoch seconds of the controller's clock, 0 when not yet.
 
-    `rung` is the rung of the ladder that EC2 was asked for last, at `rung_at`.
+    `rung` is the rung of the ladder that EC2 was asked for last, at `rung_at`. Until `in_flight_until` EC2 may still
+    give, or hide, an instance that an earlier attempt asked for without an answer.
     """
 
     run_id: str
@@ -49,6 +50,7 @@ class RunRecord:
     launch_ended_at: int = 0
     rung: int = 0
     rung_at: int = 0
+    in_flight_until: int = 0
     instance_id: str = ""
     booted_at: int = 0
     seq: int = 0

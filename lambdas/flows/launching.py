@@ -12,6 +12,7 @@ from lambdas.adapters.compute import Launched, LaunchFailed
 from lambdas.adapters.runs_table import Superseded
 from lambdas.adapters.telemetry import logger
 from lambdas.core import ladder
+from lambdas.core.inventory import in_flight_until
 from lambdas.core.records import BOOT, Attempt, RunRecord
 
 # Together with the last call to EC2 they stay within the function's time, see infra/workflow.py.
@@ -37,6 +38,7 @@ def begin(cloud: Cloud, record: RunRecord, attempt: int, token: str) -> RunRecor
             "error_message": "",
             "rung": 0,
             "rung_at": 0,
+            "in_flight_until": in_flight_until(record),
         }
     )
     now = cloud.now()

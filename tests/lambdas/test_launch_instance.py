@@ -5,6 +5,7 @@ import pytest
 from contracts.reasons import CapacityUnavailable, LaunchRefused, QuotaTooLow
 from lambdas import launch_instance
 from lambdas.flows import launching
+from lambdas.flows.launching import begin
 
 NO_CAPACITY = "InsufficientInstanceCapacity"
 
@@ -201,3 +202,13 @@ def test_an_instance_that_reported_before_the_launch_returned_settles_the_boot(w
 
     ((kind, given),) = world.states.settlements()
     assert (kind, given["taskToken"]) == ("success", "token-1")
+
+
+def test_the_next_attempt_remembers_that_the_last_one_s_launch_had_no_answer(world):
+    asked_at = world.clock.now - 15
+    record = world.register(stage="boot", task_token="token", rung_at=asked_at)
+
+    begun = begin(world.cloud, record, 2, "token-2")
+
+    assert (begun.rung_at, begun.in_flight_until) == (0, asked_at + 150)
+    assert world.load().in_flight_until == asked_at + 150

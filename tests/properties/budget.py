@@ -1,7 +1,6 @@
 """How many inputs a property draws, by profile, and how many were drawn. Runs under pytest."""
 
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -18,7 +17,7 @@ def register() -> None:
     settings.register_profile("long", max_examples=BASE * LONG_FACTOR, deadline=None, print_blob=True)
 
 
-def examples(count: int, **more: Any) -> Callable[[Any], Any]:
+def examples(count: int, **more: Any) -> settings:
     """Return the settings of a property that draws `count` inputs, more under the profile `long`."""
     profile = settings.default
     assert profile is not None

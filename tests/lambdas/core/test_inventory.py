@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.documents import check
-from lambdas.core.inventory import KINDS, Inventory, Resource, plan, receipt, unseen_launches
+from lambdas.core.inventory import KINDS, Inventory, Resource, in_flight_until, plan, receipt, unseen_launches
 from lambdas.core.records import Attempt
 
 NOW = 1795456800 + 600
@@ -101,3 +101,22 @@ def test_an_old_or_ended_instance_that_is_not_seen_is_gone(make_record):
     ended = Attempt(2, "i-2", "g4dn.2xlarge", "spot", "a", NOW - 5, ended_at=NOW)
 
     assert unseen_launches(make_record(attempts=(old, ended)), set(), NOW) == ()
+
+
+def test_a_launch_of_an_earlier_attempt_without_an_answer_is_not_forgotten(make_record):
+    asked = make_record(stage="boot", instance_id="", rung_at=NOW - 20, launch_ended_at=0)
+    carried = in_flight_until(asked)
+    later = make_record(attempt=2, rung_at=NOW - 5, launch_ended_at=NOW - 1, in_flight_until=carried, instance_id="")
+
+    assert carried == NOW - 20 + 150
+    assert unseen_launches(later, set(), NOW) == ("a launch of an earlier attempt in flight",)
+    assert unseen_launches(later, set(), carried) == ()
+
+
+def test_an_instance_that_reported_though_nobody_heard_of_its_launch_is_expected_until_ec2_shows_it(make_record):
+    record = make_record(rung_at=NOW - 40, launch_ended_at=NOW - 10, booted_at=NOW - 10, attempts=())
+
+    assert unseen_launches(record, set(), NOW) == (f"{record.instance_id} (not visible yet)",)
+    assert unseen_launches(record, {record.instance_id}, NOW) == ()
+    assert unseen_launches(record, set(), NOW + 290) == ()
+    assert in_flight_until(record) == NOW + 290
