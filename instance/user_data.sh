@@ -7,6 +7,7 @@ set -Eeuo pipefail
 CODE_URL='@@CODE_URL@@'
 BUCKET='@@BUCKET@@'
 export AWS_DEFAULT_REGION='@@REGION@@'
+export AWS_SDK_UA_APP_ID=instance # in the user agent of its calls, which CloudTrail keeps
 ROOT="${CHRONOS_ROOT:-}"
 HOME_DIR="$ROOT/opt/chronos"
 STATE_DIR="$HOME_DIR/state"

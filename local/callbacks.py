@@ -226,6 +226,11 @@ class Callbacks:
             task.settle()
 
 
+def state_name() -> str:
+    """Return the name of the state whose task this thread carries out, "" outside of one."""
+    return str((_CONTEXT.get() or {}).get("State", {}).get("Name", ""))
+
+
 def scaled_sleep(seconds: float) -> None:
     """Sleep in a Wait state or before a retry, and wake at once when the execution ends."""
     run, scaled = _RUN.get(), seconds * stepfunctions._SFN_WAIT_SCALE

@@ -52,6 +52,14 @@ class Faults:
         """Change EC2 quotas (quota code -> vCPUs), see `local.service_quotas`; an empty mapping restores them."""
         write_json(self._folder.quotas, quotas)
 
+    def set_tasks(self, faults: dict[str, object]) -> None:
+        """Let states of state machines fail, see `local.task_faults`; an empty mapping ends it."""
+        write_json(self._folder.tasks, faults)
+
+    def set_events(self, faults: dict[str, object]) -> None:
+        """Let events go astray, see `local.event_faults`; an empty mapping ends it."""
+        write_json(self._folder.events, faults)
+
     def _order(self, instance_id: str, action: str, body: dict[str, object] | None = None) -> str:
         address = read_json(self._folder.server).get("control_url")
         if not address:

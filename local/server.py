@@ -12,20 +12,24 @@ from ministack import app
 
 from local import ec2_filters, processes, public_images
 from local.authorization import Authorization
+from local.call_log import CallLog
 from local.callbacks import Callbacks
 from local.capacity import CapacityFaults
 from local.control import Control
 from local.ec2_api import Ec2Actions
 from local.ec2_host import Ec2Host, Timing
+from local.event_faults import EventFaults
 from local.lambda_errors import LambdaErrors
 from local.launch_template import Launcher
 from local.permissions import Permissions
 from local.service_quotas import ServiceQuotas
 from local.state_folder import CLOUD_MARKER, PARENT_MARKER, StateFolder, write_json
+from local.task_faults import TaskFaults
 
 MINUTE_SECONDS = "CHRONOS_LOCAL_MINUTE_SECONDS"
 SPOT_NOTICE_SECONDS = "CHRONOS_LOCAL_SPOT_NOTICE_SECONDS"
 CHANGE_SECONDS = "CHRONOS_LOCAL_CHANGE_SECONDS"
+INSTANCE_ENDPOINT = "CHRONOS_LOCAL_INSTANCE_ENDPOINT"
 
 
 def main() -> None:
@@ -57,6 +61,9 @@ def build(folder: StateFolder) -> Ec2Host:
     LambdaErrors().install()
     callbacks = Callbacks()
     callbacks.install()
+    CallLog(folder.calls).install()
+    TaskFaults(folder.tasks).install()
+    EventFaults(folder.events).install()
     ServiceQuotas(folder.quotas).install()
     Permissions(folder.permissions, Authorization(callbacks.state_machine_of)).install()
     port = int(os.environ["GATEWAY_PORT"])
@@ -69,7 +76,7 @@ def instance_environment(folder: StateFolder) -> dict[str, str]:
     region = os.environ["AWS_DEFAULT_REGION"]
     return {
         CLOUD_MARKER: folder.identity,
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}",
+        "AWS_ENDPOINT_URL": os.environ.get(INSTANCE_ENDPOINT) or f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}",
         "AWS_DEFAULT_REGION": region,
         "AWS_REGION": region,
         "AWS_ACCESS_KEY_ID": os.environ["AWS_ACCESS_KEY_ID"],

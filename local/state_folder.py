@@ -59,6 +59,21 @@ class StateFolder:
         return self.path / "permissions.jsonl"
 
     @property
+    def calls(self) -> Path:
+        """Every AWS call, see `local.call_log`."""
+        return self.path / "calls.jsonl"
+
+    @property
+    def tasks(self) -> Path:
+        """Tasks of state machines that fail on purpose, see `local.task_faults`."""
+        return self.path / "tasks.json"
+
+    @property
+    def events(self) -> Path:
+        """Events that go astray on purpose, see `local.event_faults`."""
+        return self.path / "events.json"
+
+    @property
     def quotas(self) -> Path:
         """Service quotas that differ from the defaults, see `local.service_quotas`."""
         return self.path / "quotas.json"
