@@ -9,7 +9,7 @@ export PYTHONPATH := $(CURDIR)
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 1
 READY := .venv/.ready node_modules/.ready
 
-.PHONY: help setup demo test properties lint local-up local-env local-down model-card datasets docs bench bench-controller gpu-check clean
+.PHONY: help setup demo test properties lint local-up local-env local-down model-card datasets docs bench bench-controller gpu-check chaos clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,9 @@ datasets: $(READY) ## convert the demo data sets into build/datasets
 
 bench: $(READY) ## measure the promised ratios beside their alternatives (about half an hour; ONLY=pipeline for one)
 	@$(PYTHON) -m benchmarks.suite $(ONLY)
+
+chaos: $(READY) ## run the fault matrix (CASES=20 for a seeded sample, AGAIN=1 for finished cases too)
+	@$(PYTHON) -m chaos --cases $(or $(CASES),0) $(if $(AGAIN),--again)
 
 bench-controller: $(READY) ## measure the controller: bundle, imports, transitions, seconds to the end of the machine
 	@$(PYTHON) -m benchmarks.controller

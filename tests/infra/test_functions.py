@@ -61,7 +61,8 @@ def test_every_setting_that_a_function_is_given_is_one_that_is_read(stack):
     source = (Path(__file__).parent.parent.parent / "lambdas" / "adapters" / "settings.py").read_text()
     for name, function in stack.of_type("AWS::Lambda::Function").items():
         for variable in function["Properties"]["Environment"]["Variables"]:
-            assert variable == "POWERTOOLS_SERVICE_NAME" or f'"{variable}"' in source, (name, variable)
+            read_by_others = variable in ("POWERTOOLS_SERVICE_NAME", "AWS_SDK_UA_APP_ID")
+            assert read_by_others or f'"{variable}"' in source, (name, variable)
 
 
 def test_a_state_s_function_ends_before_its_state_gives_up(stack, definition):

@@ -1,0 +1,66 @@
+"""`make chaos`: run the fault matrix, print its table, exit with 1 when a case failed. Runs on a person's machine."""
+
+import argparse
+import multiprocessing
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import Any
+
+from chaos import ledger
+from chaos.cases import Case, matrix, sample
+from chaos.worker import clean_calls, close, opened, run
+
+SEED = 4
+
+
+def main() -> int:
+    """Record a clean run, run the cases that are not finished, say what they gave."""
+    asked = _arguments()
+    code = ledger.fingerprint()
+    done = ledger.load(code, asked.again)
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(asked.workers, spawn, opened, (folder,)) as pool:
+            cases = matrix(pool.submit(clean_calls).result())
+            wanted = _wanted(cases, asked)
+            print(f"{len(cases)} cases in all, {len(wanted)} asked for, {len(set(done) & set(wanted))} done before")
+            print(ledger.heading(), flush=True)
+            for name in wanted.keys() & done.keys():
+                print(ledger.line(done[name]))
+            running = [pool.submit(run, case) for name, case in wanted.items() if name not in done]
+            for finished in as_completed(running):
+                result = finished.result()
+                done[result["case"]] = result
+                print(ledger.line(result), flush=True)
+                ledger.save(code, asked.seed, len(cases), done)
+            for _ in range(asked.workers):
+                pool.submit(close)
+    return _conclude([done[name] for name in wanted], done, len(cases))
+
+
+def _wanted(cases: list[Case], asked: argparse.Namespace) -> dict[str, Case]:
+    chosen = [case for case in cases if asked.only in case.name]
+    return {case.name: case for case in (sample(chosen, asked.cases, asked.seed) if asked.cases else chosen)}
+
+
+def _conclude(rows: list[dict[str, Any]], done: dict[str, dict[str, Any]], known: int) -> int:
+    figures = ledger.totals(rows)
+    print(f"\n{ledger.summary(figures)}")
+    if ledger.PAGE.exists():
+        ledger.PAGE.write_text(ledger.page(ledger.PAGE.read_text(), done.values(), known))
+    return int(figures["passed"] != figures["cases"])
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m chaos", description="Run the fault matrix.")
+    parser.add_argument("--cases", type=int, default=0, help="a seeded sample of that many; all of them by default")
+    parser.add_argument("--only", default="", help="cases whose name holds this text")
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--workers", type=int, default=2, help="embedded clouds side by side")
+    parser.add_argument("--again", action="store_true", help="run finished cases again")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,223 @@
+"""Every case of the matrix, with the verdicts that are right for it and why. Pure; runs on a person's machine.
+
+A fault that passes must cost nothing: the run succeeds. A refusal that lasts ends in a failure whose reason code is one
+of those that are true for the caller, or in a success when the run can do without the call.
+"""
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+SUCCEEDED = "SUCCEEDED"
+# Codes that would be a lie whatever AWS call failed: they blame the request, the data, the market or a person.
+LIES = frozenset({
+    "RequestInvalid", "DatasetInvalid", "QuotaTooLow", "CostCapTooLow", "MonthlyBudgetExceeded", "CapacityUnavailable",
+    "TrainingDiverged", "OutOfMemory", "CostCapReached", "SpotInterrupted", "Aborted",
+})  # fmt: skip
+PASSING = ("throttled, then fine", "server error, then fine", "cut off, then fine", "answer lost", "very slow")
+LASTING = ("refused", "throttled for long")
+# Error codes by which a service refuses and throttles.
+CODES = {
+    "ec2": ("UnauthorizedOperation", "RequestLimitExceeded"),
+    "s3": ("AccessDenied", "SlowDown"),
+}
+OTHER_CODES = ("AccessDeniedException", "ThrottlingException")
+SLOW_MS = 25_000
+Known = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run with one thing wrong.
+
+    Parameters
+    ----------
+    name : str
+        Unique; what a person asks for.
+    kind : str
+        `aws`, `task`, `machine`, `events`, `people`, `capacity` or `net`.
+    verdicts : tuple of str
+        What is right: SUCCEEDED or reason codes; empty when anything but a lie is.
+    why : str
+        Why these are right.
+    fault : dict
+        What the scenario of this kind does.
+    must_fire : bool
+        Whether the fault has to have met the run.
+    """
+
+    name: str
+    kind: str
+    verdicts: tuple[str, ...]
+    why: str
+    fault: dict[str, Any] = field(default_factory=dict)
+    must_fire: bool = True
+
+
+def matrix(known: Iterable[Known]) -> list[Case]:
+    """Return every case, given each (caller, service, operation) of a clean run."""
+    cases: list[Case] = []
+    for caller, service, operation in sorted(set(known)):
+        if caller.startswith("states:"):
+            cases += tasks(caller.partition(":")[2])
+        elif caller != "other":
+            cases += calls(caller, service, operation)
+    return cases + machine() + events() + people() + capacity() + nets()
+
+
+def sample(cases: Sequence[Case], count: int, seed: int) -> list[Case]:
+    """Return `count` of the cases, one of each kind first; the same ones for the same seed."""
+    shuffled = list(cases)
+    random.Random(seed).shuffle(shuffled)  # noqa: S311 - to be repeated, not to be secret
+    first = {case.kind: case for case in reversed(shuffled)}
+    one_each = list(first.values())
+    return (one_each + [case for case in shuffled if case not in one_each])[:count]
+
+
+def calls(caller: str, service: str, operation: str) -> list[Case]:
+    """Return the seven faults of one AWS call."""
+    refusal, throttle = CODES.get(service, OTHER_CODES)
+    effects: dict[str, dict[str, Any]] = {
+        "refused": {"error": {"code": refusal, "status": 403}},
+        "throttled for long": {"error": {"code": throttle, "status": 503 if service == "s3" else 400}, "times": 60},
+        "throttled, then fine": {"error": {"code": throttle, "status": 503 if service == "s3" else 400}, "times": 3},
+        "server error, then fine": {"error": {"code": "InternalError", "status": 500}, "times": 3},
+        "cut off, then fine": {"reset": True, "times": 2},
+        "answer lost": {"response": {"abort_bytes": 1}, "times": 2},
+        "very slow": {"latency": SLOW_MS, "times": 1},
+    }
+    what = {"service": service, "operation": operation}
+    return [
+        Case(
+            f"{caller} {service}:{operation} {name}",
+            "aws",
+            (SUCCEEDED,) if name in PASSING else (),
+            "the fault passes" if name in PASSING else "it lasts: any code but a lie, or the run does without",
+            {"caller": caller, "rule": {**what, **effect}},
+        )
+        for name, effect in effects.items()
+    ]
+
+
+def tasks(state: str) -> list[Case]:
+    """Return the faults of the one call that a state makes: it invokes its Lambda."""
+    refused, busy = "Lambda.AWSLambdaException", "Lambda.TooManyRequestsException"
+    faults: dict[str, dict[str, Any]] = {
+        "refused": {"error": refused},
+        "throttled for long": {"error": busy, "times": 60},
+        "throttled, then fine": {"error": busy, "times": 3},
+        "server error, then fine": {"error": "Lambda.ServiceException", "times": 3},
+        "cut off, then fine": {"error": "Lambda.SdkClientException", "times": 2},
+        "answer lost": {"error": "Lambda.SdkClientException", "times": 2, "after": True},
+        "very slow": {"seconds": 15, "times": 1},
+    }
+    why = "it lasts: the state fails, cleanup follows"
+    return [
+        Case(
+            f"states:{state} lambda:Invoke {name}",
+            "task",
+            (SUCCEEDED,) if name in PASSING else (),
+            "the fault passes" if name in PASSING else why,
+            {"state": state, "fault": fault},
+        )
+        for name, fault in faults.items()
+    ]
+
+
+def machine() -> list[Case]:
+    """Return what happens to the instance, at boot and in training."""
+    lost = ("InstanceLost", "BootTimedOut", "HeartbeatLost")
+    cases = [
+        Case(f"machine {what} in {phase}", "machine", right, why, {"do": what, "phase": phase, **more})
+        for phase in ("boot", "training")
+        for what, right, why, more in (
+            ("killed", (SUCCEEDED,), "a new attempt goes on", {}),
+            ("stopped", (SUCCEEDED,), "stopped from outside is lost: a new attempt goes on", {}),
+            ("hung", (SUCCEEDED,), "silence is found out and a new attempt goes on", {}),
+            ("killed every time", lost, "attempts are bounded", {"every": True}),
+        )
+    ]
+    return [
+        *cases,
+        Case("machine stalled", "machine", ("NoProgress",), "alive without progress", {"do": "stalled"}),
+        Case("machine interrupted once", "machine", (SUCCEEDED,), "resumed on a new attempt", {"do": "interrupted"}),
+        Case(
+            "machine interrupted every time", "machine", ("SpotInterrupted", "InstanceLost"), "attempts are bounded",
+            {"do": "interrupted", "every": True},
+        ),
+        Case(
+            "machine cut off for less than the heartbeat", "machine", (SUCCEEDED,), "short silence is no death",
+            {"do": "cut off", "seconds": 4},
+        ),
+        Case(
+            "machine cut off for longer than the heartbeat", "machine", (SUCCEEDED, *lost, "ResultsSyncFailed"),
+            "long silence is a lost machine: a new attempt, or a clear end", {"do": "cut off", "seconds": 25},
+        ),
+        Case(
+            "machine finds a corrupt data set", "machine", ("DatasetInvalid", "DataSyncFailed"),
+            "the data are to blame", {"do": "corrupt"},
+        ),
+    ]  # fmt: skip
+
+
+def events() -> list[Case]:
+    """Return each kind of event gone astray."""
+    report, changed = "Object Created", "EC2 Instance State-change Notification"
+    ended = "Step Functions Execution Status Change"
+    right = (SUCCEEDED,)
+    cases = [
+        Case(f"events {kind} {what}", "events", right, "at least once, in no order", {kind: fault}, False)
+        for kind in (report, changed, ended)
+        for what, fault in (
+            ("doubled", {"do": "double", "seconds": 1}),
+            ("reordered", {"do": "reorder", "seconds": 2}),
+            ("delayed", {"do": "delay", "seconds": 4}),
+        )
+    ]
+    cases += [
+        Case(f"events {kind} dropped", "events", right, "a success needs no such event", {kind: {"do": "drop"}}, False)
+        for kind in (changed, ended)
+    ]
+    deaf = ("BootTimedOut",)
+    why = "nobody heard of the machine: no report can settle the boot"
+    cases.append(Case("events Object Created dropped", "events", deaf, why, {report: {"do": "drop"}}, False))
+    return cases
+
+
+def people() -> list[Case]:
+    """Return what people do in the middle of a run."""
+    aborted = ("Aborted",)
+    stages = ("AcceptRun", "LaunchInstance", "AwaitTraining", "CollectOutcome", "Cleanup", "RecordRun")
+    cases = [
+        Case(f"people abort in {stage}", "people", aborted, "a person stopped it", {"do": "abort", "state": stage})
+        for stage in stages
+    ]
+    return [*cases, Case("people start twice at once", "people", (SUCCEEDED,), "one run", {"do": "twice"})]
+
+
+def capacity() -> list[Case]:
+    """Return each rung of the ladder refused, all refused, and refused after a partial launch."""
+    short = "InsufficientInstanceCapacity"
+    return [
+        Case("capacity first rung refused", "capacity", (SUCCEEDED,), "the next rung has it",
+             {"set": {"*": {"error": short, "times": 1}}}),
+        Case("capacity spot refused", "capacity", (SUCCEEDED,), "on demand has it",
+             {"set": {"*/spot/*": short}, "request": {"market": "spot_then_on_demand"}}),
+        Case("capacity first type refused", "capacity", (SUCCEEDED,), "the second type has it",
+             {"set": {"g4dn.xlarge": short}, "request": {"instance_types": ["g4dn.xlarge", "g4dn.2xlarge"]}}),
+        Case("capacity all refused", "capacity", ("CapacityUnavailable",), "nobody has it", {"set": {"*": short}}),
+        Case("capacity quota reached", "capacity", ("QuotaTooLow",), "the account's limit",
+             {"set": {"*": "VcpuLimitExceeded"}}),
+    ]  # fmt: skip
+
+
+def nets() -> list[Case]:
+    """Return each net alone, the other three disabled."""
+    why = "this net alone has to empty the inventory"
+    return [
+        Case("net catch paths alone", "net", ("HeartbeatLost",), why, {"net": "catch"}),
+        Case("net status-change rule alone", "net", ("Aborted",), why, {"net": "rule"}),
+        Case("net dead-man schedule alone", "net", ("ExecutionTimedOut",), why, {"net": "dead man"}),
+        Case("net machine alone", "net", (), why, {"net": "machine"}),
+    ]

@@ -1,0 +1,91 @@
+"""build/chaos.json: what each case gave; its totals go into docs/reliability.md. Runs beside `make chaos`."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from local.deployment import REPOSITORY
+from local.state_folder import read_json, write_json
+
+LEDGER = REPOSITORY / "build" / "chaos.json"
+PAGE = REPOSITORY / "docs" / "reliability.md"
+BEGIN, END = "<!-- matrix: begin -->", "<!-- matrix: end -->"
+# What a case's result depends on. A change in any of it makes every case new.
+CODE = ("app.py", "cdk.json", "infra", "statemachine", "lambdas", "contracts", "instance", "local", "chaos")
+WIDTHS = (64, 10, 18, 7)
+
+
+def fingerprint(root: Path = REPOSITORY) -> str:
+    """Return a digest of all code that a case's result depends on."""
+    digest = hashlib.sha256()
+    for name in CODE:
+        top = root / name
+        for path in [top] if top.is_file() else sorted(top.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def load(code: str, again: bool, path: Path = LEDGER) -> dict[str, dict[str, Any]]:
+    """Return the finished cases by name; none with `again` or when the code has changed since."""
+    kept = {} if again else read_json(path)
+    return dict(kept.get("cases", {})) if kept.get("code") == code else {}
+
+
+def save(code: str, seed: int, known: int, rows: Mapping[str, Any], path: Path = LEDGER) -> None:
+    """Write the finished cases, in one step."""
+    write_json(
+        path, {"code": code, "seed": seed, "cases_in_all": known, "totals": totals(rows.values()), "cases": dict(rows)}
+    )
+
+
+def totals(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the figures that sum the matrix up."""
+    seen = list(rows)
+    empty = [row["empty_seconds"] for row in seen if row["empty_seconds"] is not None]
+    return {
+        "cases": len(seen),
+        "passed": sum(not row["failures"] for row in seen),
+        "with_leftovers": sum(bool(row["leftovers"]) for row in seen),
+        "slowest_to_empty_seconds": max(empty, default=0.0),
+        "seconds": round(sum(row["seconds"] for row in seen)),
+    }
+
+
+def summary(figures: Mapping[str, Any]) -> str:
+    """Return the totals as a sentence."""
+    return (
+        f"{figures['cases']} cases, {figures['passed']} passed, {figures['with_leftovers']} with leftovers; "
+        f"slowest to the empty inventory: {figures['slowest_to_empty_seconds']:.0f} s."
+    )
+
+
+def line(row: Mapping[str, Any]) -> str:
+    """Return a case's line of the table."""
+    empty = "never" if row["empty_seconds"] is None else f"{row['empty_seconds']:.1f}"
+    columns = (row["case"], row["status"] or "-", row["reason"] or "-", empty)
+    padded = " ".join(text.ljust(width) for text, width in zip(columns, WIDTHS, strict=True))
+    return f"{padded} {len(row['leftovers'])}  {'; '.join(row['failures']) or 'passed'}"
+
+
+def heading() -> str:
+    """Return the table's heading."""
+    names = ("case", "status", "reason", "empty s")
+    return " ".join(text.ljust(width) for text, width in zip(names, WIDTHS, strict=True)) + " leftovers, result"
+
+
+def page(text: str, rows: Iterable[Mapping[str, Any]], known: int) -> str:
+    """Return the page with the matrix's last result between its markers."""
+    seen = list(rows)
+    kinds = Counter(row["kind"] for row in seen)
+    passed = Counter(row["kind"] for row in seen if not row["failures"])
+    figures = totals(seen)
+    table = ["| kind of case | cases run | passed |", "| --- | --- | --- |"]
+    table += [f"| {kind} | {kinds[kind]} | {passed[kind]} |" for kind in sorted(kinds)]
+    said = f"{known} cases in all. Seen with the present code: {summary(figures)}"
+    failed = [f"- `{row['case']}`: {'; '.join(row['failures'])}" for row in seen if row["failures"]]
+    body = "\n".join([said, "", *table, *(["", "Not passed:", "", *failed] if failed else [])])
+    before, _, rest = text.partition(BEGIN)
+    return f"{before}{BEGIN}\n{body}\n{END}{rest.partition(END)[2]}"

@@ -1,0 +1,81 @@
+"""What a case left behind and whether it passed. Pure; runs on a person's machine."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from chaos.cases import LIES, SUCCEEDED, Case
+from contracts.reasons import REASONS
+
+# A run ends its machine within seconds here; cleanup's own patience and its rounds are the rest.
+EMPTY_WITHIN_SECONDS = 240.0
+
+
+@dataclass
+class Outcome:
+    """What was seen of a case.
+
+    Parameters
+    ----------
+    status, reason : str
+        Of the execution.
+    empty_seconds : float or None
+        From the end of the execution to the empty inventory; None when it never was empty.
+    leftovers : list of str
+        What was there when waiting ended.
+    lost : list of str
+        Objects that were uploaded before the fault and are gone.
+    fired : bool
+        Whether the fault met the run.
+    problem : str
+        What could not be seen, and why.
+    """
+
+    status: str = ""
+    reason: str = ""
+    cause: str = ""
+    empty_seconds: float | None = None
+    leftovers: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    fired: bool = True
+    problem: str = ""
+
+
+def failures(case: Case, outcome: Outcome) -> list[str]:
+    """Return what a case failed by, a sentence each; nothing when it passed."""
+    found = [outcome.problem] if outcome.problem else []
+    found += [f"left behind: {', '.join(outcome.leftovers)}"] if outcome.leftovers else []
+    found += [f"uploaded and gone: {', '.join(outcome.lost)}"] if outcome.lost else []
+    if not outcome.problem and (wrong := _wrong(case, outcome)):
+        found.append(wrong)
+    if outcome.empty_seconds is not None and outcome.empty_seconds > EMPTY_WITHIN_SECONDS:
+        found.append(f"empty after {outcome.empty_seconds:.0f} s, expected within {EMPTY_WITHIN_SECONDS:.0f} s")
+    if case.must_fire and not outcome.fired:
+        found.append("the fault never met the run: the case proves nothing")
+    return found
+
+
+def row(case: Case, outcome: Outcome, seconds: float) -> dict[str, Any]:
+    """Return a case's line of build/chaos.json."""
+    return {
+        "case": case.name,
+        "kind": case.kind,
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "empty_seconds": outcome.empty_seconds,
+        "leftovers": outcome.leftovers,
+        "failures": failures(case, outcome),
+        "cause": outcome.cause[:400],
+        "seconds": round(seconds, 1),
+    }
+
+
+def _wrong(case: Case, outcome: Outcome) -> str:
+    verdict = SUCCEEDED if outcome.status == SUCCEEDED else outcome.reason
+    said = f"{outcome.status} {outcome.reason}".strip()
+    if outcome.status != SUCCEEDED and outcome.reason not in REASONS:
+        return f"{said}: expected a reason code"
+    if case.verdicts and verdict not in case.verdicts:
+        return f"{said}: expected {' or '.join(case.verdicts)}, since {case.why}"
+    if not case.verdicts and verdict in LIES:
+        return f"{said} is not what happened"
+    return ""

@@ -1,0 +1,47 @@
+"""A worker process of the matrix: one arena, one case at a time."""
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from chaos.arena import REQUEST, Arena, wait
+from chaos.cases import Case, Known
+from chaos.scenarios import RUN_SECONDS, play
+from chaos.verdicts import row
+from local.call_log import read
+
+_arena: list[Arena] = []
+
+
+def clean_calls() -> set[Known]:
+    """Run once with nothing wrong; returns each caller, service and operation."""
+    arena = _arena[0]
+    arn = arena.start(REQUEST)
+    wait(lambda: arena.execution(arn)["status"] != "RUNNING", "the clean run to end", RUN_SECONDS)
+    ended = arena.execution(arn)
+    if ended["status"] != "SUCCEEDED":
+        raise RuntimeError(f"the clean run: expected SUCCEEDED, found {ended.get('error')}: {ended.get('cause')}")
+    # The status-change rule looks once more after the end.
+    calls = arena.cloud.folder.calls
+    wait(lambda: any(call.caller == "lambda:SweepRun" for call in read(calls)), "the sweep", RUN_SECONDS)
+    return {(call.caller, call.service, call.operation) for call in read(calls)}
+
+
+def run(case: Case) -> dict[str, Any]:
+    """Run one case in this process's arena."""
+    begun = time.monotonic()
+    return row(case, play(_arena[0], case), time.monotonic() - begun)
+
+
+def opened(folder: str) -> None:
+    """Start this process's arena in a folder of its own below `folder`."""
+    _arena.append(Arena(Path(tempfile.mkdtemp(dir=folder))))
+
+
+def close() -> None:
+    """End this process's arena."""
+    # Each worker takes one of these; the wait keeps a quick one from taking two.
+    while _arena:
+        _arena.pop().close()
+    time.sleep(2)

@@ -1,0 +1,46 @@
+"""One case of each kind of the fault matrix, and each net alone, on an embedded cloud. Runs with pytest."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from chaos.arena import SPEED, Arena
+from chaos.cases import calls, capacity, events, machine, nets, people, tasks
+from chaos.scenarios import play
+from chaos.verdicts import failures
+from local.server import INSTANCE_ENDPOINT
+
+pytestmark = [pytest.mark.emulator, pytest.mark.slow, pytest.mark.xdist_group("chaos")]
+SAMPLE = {
+    c.name: c
+    for c in [
+        *(c for c in calls("lambda:LaunchInstance", "ec2", "RunInstances") if "lost" in c.name),
+        *(c for c in calls("instance", "s3", "PutObject") if c.name.endswith("throttled, then fine")),
+        *(c for c in tasks("Cleanup") if "lost" in c.name),
+        *(c for c in machine() if c.name == "machine killed in boot"),
+        *(c for c in events() if c.name == "events Object Created doubled"),
+        *(c for c in people() if c.name == "people abort in LaunchInstance"),
+        *(c for c in capacity() if c.name == "capacity first rung refused"),
+        *nets(),
+    ]
+}
+
+
+@pytest.fixture(scope="module")
+def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+    with pytest.MonkeyPatch.context() as patch:
+        # Arena sets them for its server; without this they would stay for the tests that follow.
+        for name in (*SPEED, INSTANCE_ENDPOINT):
+            patch.setenv(name, "")
+        made = Arena(tmp_path_factory.mktemp("chaos"))
+        yield made
+        made.close()
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_case(arena: Arena, name: str) -> None:
+    case = SAMPLE[name]
+
+    outcome = play(arena, case)
+
+    assert failures(case, outcome) == [], outcome

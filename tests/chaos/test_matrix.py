@@ -1,0 +1,125 @@
+"""The fault matrix's pure parts: which cases there are, what passes, what is kept."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chaos import ledger
+from chaos.cases import LIES, Case, calls, matrix, sample
+from chaos.verdicts import EMPTY_WITHIN_SECONDS, Outcome, failures, row
+from contracts.reasons import REASONS
+
+KNOWN = {
+    ("lambda:Cleanup", "ec2", "TerminateInstances"),
+    ("instance", "s3", "PutObject"),
+    ("states:RecordRun", "lambda", "Invoke"),
+    ("other", "sts", "GetCallerIdentity"),
+}
+KINDS = {"aws", "task", "machine", "events", "people", "capacity", "net"}
+
+
+def case(*verdicts: str) -> Case:
+    return Case("a case", "aws", verdicts, "of the reason given")
+
+
+def passing() -> Outcome:
+    return Outcome("SUCCEEDED", "", "", 1.0)
+
+
+def test_every_call_of_the_stack_has_every_fault_and_nobody_else_s_has_one() -> None:
+    names = [c.name for c in matrix(KNOWN)]
+
+    assert len(names) == len(set(names))
+    assert sum(name.startswith("lambda:Cleanup ec2:TerminateInstances") for name in names) == 7
+    assert sum(name.startswith("instance s3:PutObject") for name in names) == 7
+    assert sum(name.startswith("states:RecordRun") for name in names) == 7
+    assert not [name for name in names if "GetCallerIdentity" in name]
+    assert {c.kind for c in matrix(KNOWN)} == KINDS
+
+
+def test_right_verdicts_are_reason_codes_or_success() -> None:
+    said = {verdict for c in matrix(KNOWN) for verdict in c.verdicts}
+
+    assert said <= {"SUCCEEDED", *REASONS}
+    assert set(REASONS) >= LIES
+
+
+def test_a_sample_has_one_of_each_kind_and_is_the_same_for_its_seed() -> None:
+    cases = matrix(KNOWN)
+
+    assert {c.kind for c in sample(cases, 7, seed=1)} == KINDS
+    assert sample(cases, 12, seed=1) == sample(cases, 12, seed=1)
+    assert sample(cases, 12, seed=1) != sample(cases, 12, seed=2)
+    assert len(sample(cases, 12, seed=1)) == 12
+
+
+def test_services_refuse_in_their_own_words() -> None:
+    refused = {
+        c.name: c.fault["rule"]["error"]["code"] for c in calls("x", "ec2", "RunInstances") if "refused" in c.name
+    }
+
+    assert refused == {"x ec2:RunInstances refused": "UnauthorizedOperation"}
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "change", "expected"),
+    [
+        ((), {}, ""),
+        (("SUCCEEDED",), {}, ""),
+        (("BootTimedOut",), {}, "expected BootTimedOut"),
+        (("SUCCEEDED",), {"status": "FAILED", "reason": "InternalError"}, "expected SUCCEEDED"),
+        ((), {"status": "FAILED", "reason": "InternalError"}, ""),
+        ((), {"status": "FAILED", "reason": "OutOfMemory"}, "not what happened"),
+        ((), {"status": "FAILED", "reason": "States.Runtime"}, "expected a reason code"),
+        ((), {"leftovers": ["volume vol-1 available"]}, "left behind: volume vol-1"),
+        ((), {"lost": ["phase1/a"]}, "uploaded and gone"),
+        ((), {"fired": False}, "never met the run"),
+        ((), {"empty_seconds": EMPTY_WITHIN_SECONDS + 1}, "expected within"),
+        ((), {"problem": "waited 400 s for the execution to end"}, "waited 400 s"),
+    ],
+)
+def test_what_a_case_fails_by(verdicts: tuple[str, ...], change: dict[str, Any], expected: str) -> None:
+    outcome = passing()
+    for name, value in change.items():
+        setattr(outcome, name, value)
+
+    found = failures(case(*verdicts), outcome)
+
+    assert len(found) == bool(expected)
+    assert expected in "".join(found)
+
+
+def test_finished_cases_are_kept_until_the_code_changes(tmp_path: Path) -> None:
+    path, rows = tmp_path / "chaos.json", {"a case": row(case(), passing(), 3.0)}
+    ledger.save("code-1", 4, 9, rows, path)
+
+    assert ledger.load("code-1", False, path) == rows
+    assert ledger.load("code-1", True, path) == {}
+    assert ledger.load("code-2", False, path) == {}
+
+
+def test_the_code_s_digest_sees_a_change(tmp_path: Path) -> None:
+    (tmp_path / "lambdas").mkdir()
+    file = tmp_path / "lambdas" / "a.py"
+    file.write_text("a = 1")
+    before = ledger.fingerprint(tmp_path)
+
+    file.write_text("a = 2")
+
+    assert ledger.fingerprint(tmp_path) != before
+
+
+def test_table_and_page_name_what_failed() -> None:
+    bad = passing()
+    bad.leftovers = ["instance i-1 running"]
+    rows = [row(case(), passing(), 3.0), {**row(case(), bad, 3.0), "case": "another"}]
+
+    page = ledger.page(f"before\n{ledger.BEGIN}\nold\n{ledger.END}\nafter\n", rows, 9)
+
+    assert "1  left behind: instance i-1 running" in ledger.line(rows[1])
+    assert page.startswith("before")
+    assert page.endswith("after\n")
+    assert "old" not in page
+    assert "9 cases in all. Seen with the present code: 2 cases, 1 passed, 1 with leftovers" in page
+    assert "- `another`: left behind: instance i-1 running" in page
