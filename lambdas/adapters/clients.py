@@ -7,6 +7,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 TRIES = 5
 CONNECT_SECONDS = 5
@@ -36,14 +37,15 @@ def repeatable(handler: Handler) -> Handler:
     """Let a handler's AWS errors leave it under one name, which the state machine's Retry can match.
 
     botocore makes a class of its own for each error that a service models (ThrottlingException, ...), and Step
-    Functions matches class names.
+    Functions matches class names. An answer of S3 that breaks off in the body of an error is neither tried again nor
+    named by botocore: it leaves it as urllib3's own error.
     """
 
     @wraps(handler)
     def named(event: dict[str, Any], context: Any) -> Any:
         try:
             return handler(event, context)
-        except (ClientError, BotoCoreError) as error:
+        except (ClientError, BotoCoreError, HTTPError) as error:
             raise AwsUnavailable(f"{type(error).__name__}: {error}") from error
 
     return named

@@ -1,6 +1,11 @@
 """Answers of AWS that are lost, late, double or unclear, and what the controller makes of them. Runs on moto."""
 
+import socket
+import threading
+
+import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
 from contracts.reasons import CapacityUnavailable, LaunchRefused, explain
@@ -39,6 +44,34 @@ def lose_answers(world, count):
         return answer
 
     world.ec2.run_instances = run_instances
+
+
+@pytest.fixture
+def broken_off():
+    """Give the address of a server that answers 404 and breaks off in the error's body."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer():
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 300\r\n\r\n<")
+
+        threading.Thread(target=answer, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_an_error_whose_body_breaks_off_has_the_name_that_the_workflow_repeats(broken_off):
+    config = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"})
+    keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
+    s3 = boto3.client("s3", endpoint_url=broken_off, region_name="us-east-1", config=config, **keys)
+
+    @clients.repeatable
+    def handler(_event, _context):
+        s3.get_object(Bucket="bucket", Key="absent")
+
+    with pytest.raises(AwsUnavailable, match="Connection broken"):
+        handler({}, None)
 
 
 def test_a_launch_whose_answer_is_lost_is_asked_for_again_with_its_own_token(world, launch):
