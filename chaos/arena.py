@@ -26,10 +26,10 @@ from local.server import INSTANCE_ENDPOINT, MINUTE_SECONDS
 SPEED = {"SFN_WAIT_SCALE": "0.05", MINUTE_SECONDS: "6", SWITCH: "1"}
 REQUEST: dict[str, Any] = {
     "dataset": "small", "models": ["SeasonalNaive"], "n_windows": 1, "prediction_length": 4, "allow_cpu": True,
-    "boot_timeout_seconds": 60, "heartbeat_timeout_seconds": 30, "max_runtime_minutes": 20,
+    "boot_timeout_seconds": 60, "heartbeat_timeout_seconds": 30, "max_runtime_minutes": 40,
 }  # fmt: skip
 LONG: dict[str, Any] = {
-    **REQUEST, "dataset": "long", "models": ["AutoETS"], "refit": "form", "prediction_length": 7, "n_windows": 25,
+    **REQUEST, "dataset": "long", "models": ["AutoETS"], "refit": "form", "prediction_length": 7, "n_windows": 12,
     "heartbeat_timeout_seconds": 10,
 }  # fmt: skip
 STEP_SECONDS = 0.25
