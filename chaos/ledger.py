@@ -84,7 +84,7 @@ def page(text: str, rows: Iterable[Mapping[str, Any]], known: int) -> str:
     figures = totals(seen)
     table = ["| kind of case | cases run | passed |", "| --- | --- | --- |"]
     table += [f"| {kind} | {kinds[kind]} | {passed[kind]} |" for kind in sorted(kinds)]
-    said = f"{known} cases in all. Seen with the present code: {summary(figures)}"
+    said = f"{known} cases in all. Seen: {summary(figures)}"
     failed = [f"- `{row['case']}`: {'; '.join(row['failures'])}" for row in seen if row["failures"]]
     body = "\n".join([said, "", *table, *(["", "Not passed:", "", *failed] if failed else [])])
     before, _, rest = text.partition(BEGIN)

@@ -121,5 +121,5 @@ def test_table_and_page_name_what_failed() -> None:
     assert page.startswith("before")
     assert page.endswith("after\n")
     assert "old" not in page
-    assert "9 cases in all. Seen with the present code: 2 cases, 1 passed, 1 with leftovers" in page
+    assert "9 cases in all. Seen: 2 cases, 1 passed, 1 with leftovers" in page
     assert "- `another`: left behind: instance i-1 running" in page
