@@ -175,6 +175,11 @@ REASONS: dict[str, Reason] = {
             "Look at the execution's history for the state it waited in, and report it: other limits come first.",
         ),
         Reason(
+            "AwsUnavailable",
+            "AWS refused, throttled or did not answer, however often it was asked.",
+            "Read the call named in the cause; look at the AWS Health Dashboard, and start again later.",
+        ),
+        Reason(
             "InternalError",
             "The controller itself failed.",
             "Read the cause and the log of the named Lambda function; report it as a bug.",

@@ -1,6 +1,8 @@
 """The runs table: every write conditional, so that late and double callers change nothing. Runs in Lambda."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Any, cast
 
 from boto3.dynamodb.conditions import Attr, ConditionBase, ConditionExpressionBuilder
@@ -94,30 +96,26 @@ class RunsTable:
 
     def since(self, run_id_prefix: str) -> list[RunRecord]:
         """Return the records whose run id begins with `run_id_prefix` (`202611` is a month), newest first."""
+        return list(self._by_time("kind = :run AND begins_with(run_id, :prefix)", {":prefix": {"S": run_id_prefix}}))
+
+    def newest(self, limit: int) -> list[RunRecord]:
+        """Return the newest `limit` records, however many pages of 1 MB they fill."""
+        return list(islice(self._by_time("kind = :run", {}), limit))
+
+    def _by_time(self, condition: str, values: dict[str, Any]) -> Iterator[RunRecord]:
+        """Yield records newest first; a page is asked for when the one before is used up."""
         pages = (
             client("dynamodb")
             .get_paginator("query")
             .paginate(
                 TableName=self._name,
                 IndexName=BY_TIME,
-                KeyConditionExpression="kind = :run AND begins_with(run_id, :prefix)",
-                ExpressionAttributeValues={":run": {"S": "run"}, ":prefix": {"S": run_id_prefix}},
+                KeyConditionExpression=condition,
+                ExpressionAttributeValues={":run": {"S": "run"}, **values},
                 ScanIndexForward=False,
             )
         )
-        return [from_item(_deserialized(item)) for page in pages for item in page["Items"]]
-
-    def newest(self, limit: int) -> list[RunRecord]:
-        """Return the newest `limit` records."""
-        answer = client("dynamodb").query(
-            TableName=self._name,
-            IndexName=BY_TIME,
-            KeyConditionExpression="kind = :run",
-            ExpressionAttributeValues={":run": {"S": "run"}},
-            ScanIndexForward=False,
-            Limit=limit,
-        )
-        return [from_item(_deserialized(item)) for item in answer["Items"]]
+        return (from_item(_deserialized(item)) for page in pages for item in page["Items"])
 
     def _get(self, key: str) -> dict[str, Any] | None:
         answer = client("dynamodb").get_item(TableName=self._name, Key={"id": {"S": key}}, ConsistentRead=True)

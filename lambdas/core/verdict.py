@@ -12,6 +12,9 @@ GONE = ("shutting-down", "terminated", "stopping", "stopped")
 # AWS reports a missed heartbeat as States.Timeout though it documents States.HeartbeatTimeout: take both.
 _TIMEOUTS = ("States.Timeout", "States.HeartbeatTimeout")
 
+# Says nothing of the instance: what that reported itself comes first.
+_CALL_FAILED = "AwsUnavailable"
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -44,13 +47,15 @@ def ending(record: RunRecord | None, error: Document | None, now: int, instance_
         return Ending(COMPLETED)
     name = (error or {}).get("Error", "")
     detail = _message(error)
-    if name in REASONS:
+    if name in REASONS and name != _CALL_FAILED:
         return Ending(name, detail or _on_record(record, now))
     if record and record.state in TERMINAL_STATES:
         fallback = "SpotInterrupted" if record.state == "interrupted" else "TrainingFailed"
         return Ending(record.error_code if record.error_code in REASONS else fallback, record.error_message)
     if record and name in _TIMEOUTS:
         return _timed_out(record, now, instance_state)
+    if name == _CALL_FAILED:
+        return Ending(name, detail)
     return Ending("InternalError", f"{name}: {detail}" if name else "The workflow ended without an error or a result.")
 
 

@@ -89,3 +89,15 @@ def test_runs_are_listed_by_month_the_newest_first(world, runs):
 
     assert [r.run_id[:8] for r in runs.since("202611")] == ["20261130", "20261123", "20261101"]
     assert [r.run_id[:8] for r in runs.newest(2)] == ["20261201", "20261130"]
+
+
+def test_the_newest_runs_are_read_over_all_pages(world, runs):
+    # An answer of DynamoDB holds 1 MB at most: these are about 1.5 MB.
+    record = world.register()
+    for second in range(1, 6):
+        large = {**record.request, "filler": "x" * 300_000}
+        run_id = f"20261124-18000{second}"
+        assert runs.register(replace(record, run_id=run_id, execution_arn=f"arn:{second}", request=large))
+
+    assert [r.run_id for r in runs.newest(1000)] == [f"20261124-18000{s}" for s in (5, 4, 3, 2, 1)] + [record.run_id]
+    assert [r.run_id for r in runs.newest(2)] == ["20261124-180005", "20261124-180004"]
