@@ -59,3 +59,8 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Any:
         client = boto3.client("s3")
         client.create_bucket(Bucket=BUCKET)
         yield client
+
+
+@pytest.fixture
+def one_thread() -> None:
+    torch.set_num_threads(1)

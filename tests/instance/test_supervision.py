@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
@@ -13,11 +12,10 @@ import pytest
 
 from contracts.documents import dump, parse
 from instance.identity import Folders
-from instance.main import _started_at, main
 from instance.metadata_service import MetadataService
 from instance.state_report import StateReport, utc_now
 from instance.supervisor import Supervisor
-from tests.instance.samples import BUCKET, INSTANCE_ID, PREFIX, RUN_ID, monthly_frame, stage
+from tests.instance.samples import BUCKET, PREFIX, monthly_frame, stage
 from tests.instance.test_state_reports import IDENTITY
 
 PREAMBLE = """
@@ -271,38 +269,6 @@ def test_a_missing_manifest_is_a_failed_boot(scene: Scene) -> None:
     report = StateReport(IDENTITY, lambda _, body: states.append(body), folders.state, utc_now())
     assert Supervisor(IDENTITY, folders, scene.s3, report, Notice(), {}).run()
     assert parse("system_state", states[-1])["error"]["code"] == "BootFailed"
-
-
-@pytest.mark.parametrize("junk", ["", "yesterday", "2026-11-23"])
-def test_a_start_that_cannot_be_read_is_now(tmp_path: Path, junk: str) -> None:
-    (tmp_path / "started_at").write_text(junk)
-    began = datetime.fromisoformat(_started_at(tmp_path / "started_at"))
-    assert abs(datetime.now(UTC) - began) < timedelta(minutes=1)
-
-
-def test_the_entry_leaves_an_end_it_cannot_deliver_to_the_bootstrap(tmp_path: Path) -> None:
-    script = (
-        "import os, sys, boto3, botocore.config, instance.main as entry, instance.state_report as report\n"
-        "once = botocore.config.Config(retries={'total_max_attempts': 1})\n"
-        "entry.s3_client = lambda **_: boto3.client('s3', config=once)\n"
-        "report.RETRY_SECONDS = report.LAST_PAUSE_SECONDS = 0.01\n"
-        "sys.exit(entry.main(sys.argv[1:], os.environ))\n"
-    )
-    arguments = [f"--bucket={BUCKET}", f"--prefix={PREFIX}", f"--run-id={RUN_ID}", "--attempt=1", "--market=spot"]
-    arguments += [f"--instance-id={INSTANCE_ID}", "--instance-type=g4dn.2xlarge"]
-    arguments += [f"--work-dir={tmp_path}", f"--log-dir={tmp_path}"]
-    nowhere = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_DEFAULT_REGION": "us-east-1"}
-    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-    command = [sys.executable, "-c", script, *arguments]
-    done = subprocess.run(command, env={**os.environ, **nowhere, **keys}, check=False, timeout=60)
-    assert done.returncode == 1
-    assert parse("system_state", (tmp_path / "state" / "terminal.json").read_bytes())["error"]["code"] == "BootFailed"
-
-
-def test_a_wrong_command_line_ends_with_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["--bucket", "b"], {})
-    assert "required" in capsys.readouterr().err
 
 
 def alive(pid: int) -> bool:
