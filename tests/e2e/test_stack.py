@@ -14,6 +14,11 @@ from tests.e2e.runner import Runner
 pytestmark = [pytest.mark.emulator, pytest.mark.slow]
 
 
+def refused(cloud: LocalCloud) -> list[str]:
+    """Return who was refused a call so far."""
+    return [check["principal"] for check in recorded(cloud) if not check["allowed"]]
+
+
 def test_deleting_the_stack_ends_its_runs_and_keeps_what_was_paid_for(
     tmp_path: Path, long_run: dict[str, object]
 ) -> None:
@@ -25,6 +30,7 @@ def test_deleting_the_stack_ends_its_runs_and_keeps_what_was_paid_for(
         fill(runner)
         arn = runner.start(long_run)
         record = runner.training(arn)
+        assert refused(cloud) == []
         destroyed = subprocess.run(
             [deployment.CDK, "destroy", "--all", "--force", "--app", cloud.folder.assembly],
             cwd=deployment.REPOSITORY,
@@ -45,6 +51,7 @@ def test_deleting_the_stack_ends_its_runs_and_keeps_what_was_paid_for(
         assert "ChronosTraining" not in stacks
         assert "manifest.json" in runner.paths(record)
         assert runner.record_of(arn) is not None
-        assert [check for check in recorded(cloud) if not check["allowed"]] == []
+        # A late event may still start a function whose policy CloudFormation has deleted; draining is another matter.
+        assert [principal for principal in refused(cloud) if "DrainStack" in principal] == []
     finally:
         cloud.stop()
