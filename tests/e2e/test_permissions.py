@@ -38,7 +38,10 @@ ELSEWHERE = {
     "states:StopExecution": ("SweepRun", STOPPED),
     "states:StartExecution": ("StartFromUpload", "a request that was uploaded (tests/e2e/test_runs.py)"),
     "ec2:TerminateInstances": ("LaunchInstance AwaitTraining Cleanup SweepRun", "an instance that does not end itself"),
-    "ec2:GetConsoleOutput": ("Cleanup CollectOutcome SweepRun", "evidence of an attempt that failed (tests/e2e/test_runs.py)"),
+    "ec2:GetConsoleOutput": (
+        "Cleanup CollectOutcome SweepRun",
+        "evidence of an attempt that failed (tests/e2e/test_runs.py)",
+    ),
     "ec2:DescribeInstances": ("ObserveInstance SweepRun", AFTER),
     "ec2:DeleteVolume": ("Cleanup SweepRun", LEFT),
     "ec2:DeleteNetworkInterface": ("Cleanup SweepRun", LEFT),
