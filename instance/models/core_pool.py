@@ -15,12 +15,14 @@ from contracts.reasons import OutOfMemory
 Task = TypeVar("Task")
 Done = TypeVar("Done")
 
+STEPS_WORTH_PROCESSES = 5_000  # at about half a millisecond a step, as long as processes take to start
+
 
 class CorePool:
     """Runs tasks on every core; several threads may hand in work at once, so that no core waits for the last task.
 
-    The processes start with the first work that is worth them, and are spawned, not forked: this process may hold
-    PyTorch's threads and a CUDA context, which do not survive a fork.
+    The processes start once the work handed in so far would have been worth them, and are spawned, not forked: this
+    process may hold PyTorch's threads and a CUDA context, which do not survive a fork.
 
     Parameters
     ----------
@@ -31,6 +33,7 @@ class CorePool:
     def __init__(self, cores: int) -> None:
         self.cores = cores
         self._lock = threading.Lock()
+        self._steps = 0
         self._executor: ProcessPoolExecutor | None = None
 
     @property
@@ -39,7 +42,7 @@ class CorePool:
         return self._executor is not None
 
     def map(
-        self, work: Callable[[Task], Done], tasks: Sequence[Task], on_done: Callable[[Done], None], in_processes: bool
+        self, work: Callable[[Task], Done], tasks: Sequence[Task], on_done: Callable[[Done], None], steps: int
     ) -> list[Done]:
         """Do `work` on each task.
 
@@ -51,8 +54,9 @@ class CorePool:
             What it takes; the largest first balances best.
         on_done : callable
             Told each result, in the calling thread, in the order in which they come.
-        in_processes : bool
-            Whether the work is worth starting processes, which takes seconds; processes that run are used anyway.
+        steps : int
+            Values in the series of these tasks, which says how long they take. Starting processes takes seconds, so
+            they start when the steps of all calls together are worth it: a run of many small chunks deserves them too.
 
         Returns
         -------
@@ -66,7 +70,7 @@ class CorePool:
         Exception
             What `work` raised first; tasks that did not begin are dropped.
         """
-        if self.cores == 1 or not (in_processes or self.started):
+        if self.cores == 1 or not self._worth_processes(steps):
             return list(_one_by_one(work, tasks, on_done))
         with self._explained():
             executor = self._running()
@@ -80,6 +84,11 @@ class CorePool:
             executor, self._executor = self._executor, None
         if executor is not None:
             executor.shutdown(wait=False, cancel_futures=True)
+
+    def _worth_processes(self, steps: int) -> bool:
+        with self._lock:
+            self._steps += steps
+            return self._steps >= STEPS_WORTH_PROCESSES or self._executor is not None
 
     def _running(self) -> ProcessPoolExecutor:
         with self._lock:

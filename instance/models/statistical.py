@@ -17,7 +17,6 @@ SETTINGS = "settings.json"
 FORM, PARAMETERS = "form", "parameters"
 MOST_PER_TASK = 4  # so that progress is told every few seconds
 TASKS_PER_CORE = 4
-FEWEST_STEPS_FOR_PROCESSES = 5_000  # at about half a millisecond a step, as long as processes take to start
 
 
 class _Series(NamedTuple):
@@ -80,12 +79,11 @@ class StatisticalModel(ABC):
             SeriesTask(self.method, [one.windows for one in group], self.season_length, horizon, self.refit == FORM)
             for group in groups
         ]
-        steps = sum(len(values) for panel in windows for values in panel.values)
         done = self.pool.map(
             forecast_series,
             tasks,
             lambda group: on_progress(sum(len(fits) for fits in group)),
-            in_processes=steps >= FEWEST_STEPS_FOR_PROCESSES and len(tasks) > 1,
+            steps=sum(len(values) for panel in windows for values in panel.values),
         )
         order = np.argsort([one.position for group in groups for one in group])
         fits = [fits for group in done for fits in group]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from instance.models import statistical
+from instance.models import core_pool
 from instance.models.auto_ets import AutoETS
 from instance.models.core_pool import CorePool
 from instance.models.seasonal_naive import SeasonalNaive
@@ -64,7 +64,7 @@ def test_progress_counts_every_series_and_window() -> None:
 def test_processes_shared_by_two_threads_give_the_same_forecasts_in_the_same_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(statistical, "FEWEST_STEPS_FOR_PROCESSES", 2)
+    monkeypatch.setattr(core_pool, "STEPS_WORTH_PROCESSES", 2)
     lengths, done = np.random.default_rng(0).permutation(np.arange(20, 44)), []
     chunks = [panel(*waves(*lengths[:12]), season=1), panel(*waves(*lengths[12:]), season=1)]
     pool = CorePool(2)
