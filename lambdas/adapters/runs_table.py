@@ -1,5 +1,6 @@
 """The runs table: every write conditional, so that late and double callers change nothing. Runs in Lambda."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
@@ -10,18 +11,29 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
 from lambdas.adapters.clients import client, error_code
-from lambdas.core.records import BOOT, TRAINING, RunRecord, from_item, to_attributes
+from lambdas.core import budget
+from lambdas.core.budget import Month
+from lambdas.core.records import BOOT, TRAINING, RunRecord, from_item, to_attributes, usd
 
 BY_TIME = "by-time"
 _EXECUTION = "execution#"
+_REFUSED = "ConditionalCheckFailed"
+# A transaction that meets another one on the same item is cancelled and not repeated by boto3:
+# https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
+_CROWDED = ("TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded")
+PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 
 
 class Superseded(Exception):
     """The record has moved on: another attempt, a later report or the end of the run came first."""
 
 
+class MonthMoved(Exception):
+    """Another run of the month was registered or ended since the month was read: read it again."""
+
+
 class RunsTable:
-    """Records by run id, and run ids by execution."""
+    """Records by run id, run ids by execution, and what each month has committed."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -36,28 +48,28 @@ class RunsTable:
         item = self._get(_EXECUTION + execution_arn)
         return self.load(item["run_id"]) if item else None
 
-    def register(self, record: RunRecord) -> bool:
-        """Put a new record and its execution's pointer, both or none. Returns False when the run id is taken."""
+    def month(self, month: str) -> Month:
+        """Return what a month (`202611`) has committed, as of now."""
+        item = self._get(budget.month_key(month))
+        # Before its first run, or after an update of a stack that did not keep months, there is none yet.
+        return budget.from_item(month, item) if item else budget.from_records(month, self.since(month))
+
+    def register(self, record: RunRecord, month: Month) -> bool:
+        """Put a new record, its execution's pointer and the next version of its month: all or nothing.
+
+        Returns False when the run id or the execution is taken. Raises MonthMoved when `month` is not the newest.
+        """
         pointer = {"id": _EXECUTION + record.execution_arn, "run_id": record.run_id}
-        puts = [
-            {
-                "Put": {
-                    "TableName": self._name,
-                    "Item": _serialized(item),
-                    "ConditionExpression": "attribute_not_exists(id)",
-                }
-            }
-            for item in (record.to_item(), pointer)
-        ]
-        try:
-            client("dynamodb").transact_write_items(TransactItems=puts)
-        except ClientError as error:
-            reasons = error.response.get("CancellationReasons", [])
-            # A transaction is cancelled for throttling and conflicts too: then the run id may well be free.
-            if not any(reason.get("Code") == "ConditionalCheckFailed" for reason in reasons):
-                raise
-            return False
-        return True
+        absent = Attr("id").not_exists()
+        unmoved = Attr("version").eq(month.version) if month.version else absent
+        answers = self._transact(
+            self._put(record.to_item(), absent),
+            self._put(pointer, absent),
+            self._put(month.with_run(record).to_item(), unmoved),
+        )
+        if answers[2] == _REFUSED:
+            raise MonthMoved(month.month)
+        return _REFUSED not in answers
 
     def begin_stage(self, record: RunRecord, changes: dict[str, Any]) -> RunRecord:
         """Write the token of a waiting state. Raises Superseded when the run has ended or is further on already."""
@@ -91,8 +103,13 @@ class RunsTable:
         return self._update(record, changes, Attr("closed_at").eq(0))
 
     def finish(self, record: RunRecord, changes: dict[str, Any]) -> RunRecord:
-        """Write the verdict once. Raises Superseded when there is one already."""
-        return self._update(record, changes, Attr("ended_at").eq(0))
+        """Write the verdict once, its cost in place of the estimate. Raises Superseded when there is one already."""
+        return self._account(record, changes, Attr("ended_at").eq(0), changes["cost_usd"])
+
+    def recost(self, record: RunRecord, cost_usd: float) -> RunRecord:
+        """Correct the cost of a run that has its verdict. Raises Superseded when it is not what `record` says."""
+        unchanged = Attr("cost_usd").eq(usd(record.cost_usd))
+        return self._account(record, {"cost_usd": cost_usd}, unchanged, cost_usd - record.cost_usd)
 
     def since(self, run_id_prefix: str) -> list[RunRecord]:
         """Return the records whose run id begins with `run_id_prefix` (`202611` is a month), newest first."""
@@ -121,26 +138,81 @@ class RunsTable:
         answer = client("dynamodb").get_item(TableName=self._name, Key={"id": {"S": key}}, ConsistentRead=True)
         return _deserialized(answer["Item"]) if "Item" in answer else None
 
-    def _update(self, record: RunRecord, changes: dict[str, Any], condition: ConditionBase) -> RunRecord:
+    def _account(
+        self, record: RunRecord, changes: dict[str, Any], condition: ConditionBase, added_usd: float
+    ) -> RunRecord:
+        """Change a record and its month's sum together, so that no cost is counted twice or not at all."""
+        of_record = {"Update": self._change(record.run_id, changes, condition)}
+        answers = self._transact(of_record, {"Update": self._settlement(record.run_id, added_usd)})
+        if answers[0] == _REFUSED:
+            raise Superseded(record.run_id)
+        # A month without an item is made from the records, this one's cost included.
+        return self._update(record, changes, condition) if _REFUSED in answers else replace(record, **changes)
+
+    def _settlement(self, run_id: str, added_usd: float) -> dict[str, Any]:
+        return {
+            "TableName": self._name,
+            "Key": {"id": _serialize(budget.month_key(budget.month_of(run_id)))},
+            "UpdateExpression": "REMOVE reserved_usd.#run ADD ended_usd :added, version :one",
+            "ConditionExpression": "attribute_exists(id)",
+            "ExpressionAttributeNames": {"#run": run_id},
+            "ExpressionAttributeValues": {":added": _serialize(usd(added_usd)), ":one": _serialize(1)},
+        }
+
+    def _transact(self, *items: dict[str, Any]) -> list[str]:
+        """Write all items or none; returns AWS's answer for each: "None", or _REFUSED when its condition failed."""
+        for pause in (*PAUSES_SECONDS, None):
+            try:
+                client("dynamodb").transact_write_items(TransactItems=list(items))
+            except ClientError as error:
+                answers = [str(reason.get("Code")) for reason in error.response.get("CancellationReasons", [])]
+                if _REFUSED in answers:
+                    return answers
+                # Cancelled for throttling or a conflict says nothing of the conditions.
+                if pause is None or not any(answer in _CROWDED for answer in answers):
+                    raise
+                time.sleep(pause)
+            else:
+                break
+        return ["None"] * len(items)
+
+    def _put(self, item: dict[str, Any], condition: ConditionBase) -> dict[str, Any]:
+        expressed = _expressed(condition)
+        return {"Put": {"TableName": self._name, "Item": _serialized(item), **expressed}}
+
+    def _change(self, run_id: str, changes: dict[str, Any], condition: ConditionBase) -> dict[str, Any]:
         attributes = to_attributes(changes)
         names = {f"#f{i}": name for i, name in enumerate(attributes)}
         values = {f":f{i}": _serialize(value) for i, value in enumerate(attributes.values())}
-        built = ConditionExpressionBuilder().build_expression(condition)
+        asked = _expressed(condition)
+        return {
+            "TableName": self._name,
+            "Key": {"id": {"S": run_id}},
+            "UpdateExpression": "SET " + ", ".join(f"#f{i} = :f{i}" for i in range(len(attributes))),
+            "ConditionExpression": asked["ConditionExpression"],
+            "ExpressionAttributeNames": names | asked["ExpressionAttributeNames"],
+            "ExpressionAttributeValues": values | asked.get("ExpressionAttributeValues", {}),
+        }
+
+    def _update(self, record: RunRecord, changes: dict[str, Any], condition: ConditionBase) -> RunRecord:
         try:
-            client("dynamodb").update_item(
-                TableName=self._name,
-                Key={"id": {"S": record.run_id}},
-                UpdateExpression="SET " + ", ".join(f"#f{i} = :f{i}" for i in range(len(attributes))),
-                ConditionExpression=built.condition_expression,
-                ExpressionAttributeNames=names | built.attribute_name_placeholders,
-                ExpressionAttributeValues=values
-                | {name: _serialize(value) for name, value in built.attribute_value_placeholders.items()},
-            )
+            client("dynamodb").update_item(**self._change(record.run_id, changes, condition))
         except ClientError as error:
             if error_code(error) == "ConditionalCheckFailedException":
                 raise Superseded(record.run_id) from error
             raise
         return replace(record, **changes)
+
+
+def _expressed(condition: ConditionBase) -> dict[str, Any]:
+    built = ConditionExpressionBuilder().build_expression(condition)
+    values = {name: _serialize(value) for name, value in built.attribute_value_placeholders.items()}
+    return {
+        "ConditionExpression": built.condition_expression,
+        "ExpressionAttributeNames": built.attribute_name_placeholders,
+        # DynamoDB refuses an empty map.
+        **({"ExpressionAttributeValues": values} if values else {}),
+    }
 
 
 def _serialize(value: Any) -> dict[str, Any]:

@@ -74,8 +74,8 @@ def estimate(request: Document) -> Cost:
     return run_cost(*dearest, seconds=seconds, heartbeats=round(seconds / HEARTBEAT_SECONDS))
 
 
-def check_cost(request: Document, cost: Cost, spent_usd: float, monthly_budget_usd: float) -> None:
-    """Refuse a run that may cost more than it may; raises CostCapTooLow or MonthlyBudgetExceeded."""
+def check_cost(request: Document, cost: Cost) -> None:
+    """Refuse a run that may cost more than its request allows; raises CostCapTooLow."""
     total, cap = cost.total_usd, request["max_cost_usd"]
     if total > cap:
         minutes = request["max_runtime_minutes"]
@@ -83,9 +83,13 @@ def check_cost(request: Document, cost: Cost, spent_usd: float, monthly_budget_u
             f"max_cost_usd: expected at least {total:.2f} for max_runtime_minutes {minutes:g} "
             f"on {', '.join(request['instance_types'])}, found {cap:g}."
         )
-    if spent_usd + total > monthly_budget_usd:
+
+
+def check_budget(estimate_usd: float, committed_usd: float, monthly_budget_usd: float) -> None:
+    """Refuse a run that its month's budget does not cover; raises MonthlyBudgetExceeded."""
+    if committed_usd + estimate_usd > monthly_budget_usd:
         raise MonthlyBudgetExceeded(
-            f"This month: {spent_usd:.2f} USD spent or reserved; this run may cost {total:.2f}; "
+            f"This month: {committed_usd:.2f} USD spent or reserved; this run may cost {estimate_usd:.2f}; "
             f"monthly_budget_usd is {monthly_budget_usd:g}."
         )
 

@@ -22,11 +22,6 @@ def run_transitions_only() -> Cost:
     return run_cost("g4dn.2xlarge", "on_demand", seconds=0, heartbeats=0)
 
 
-def committed_usd(records: list[RunRecord]) -> float:
-    """Return what `records` have cost, or may still cost while they are not ended."""
-    return sum((r.cost_usd if r.ended_at else r.estimate_usd) for r in records)
-
-
 def _sum(one: Cost, other: Cost) -> Cost:
     return Cost(
         one.instance_usd + other.instance_usd,

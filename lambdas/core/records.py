@@ -94,6 +94,11 @@ def to_attributes(changes: dict[str, Any]) -> dict[str, Any]:
     return {name: _to_attribute(name, value) for name, value in changes.items()}
 
 
+def usd(value: float) -> Decimal:
+    """Return an amount as it is stored, to a millionth of a dollar."""
+    return Decimal(str(round(value, 6)))
+
+
 def from_item(item: dict[str, Any]) -> RunRecord:
     """Return the record that a DynamoDB item holds; attributes that are no fields are left out."""
     values = {f.name: _from_attribute(f.name, item[f.name]) for f in fields(RunRecord) if f.name in item}
@@ -105,7 +110,7 @@ def _to_attribute(name: str, value: Any) -> Any:
         return json.dumps([asdict(entry) if isinstance(entry, Attempt) else entry for entry in value])
     if name in _STRUCTURED:
         return json.dumps(value)
-    return Decimal(str(round(value, 6))) if name in _FLOATS else value
+    return usd(value) if name in _FLOATS else value
 
 
 def _from_attribute(name: str, value: Any) -> Any:

@@ -3,12 +3,13 @@
 from contracts import layout
 from contracts.documents import Document, dump
 from contracts.models import needs_weights
-from contracts.prices import Cost
 from contracts.reasons import DatasetInvalid, DatasetNotFound, ModelWeightsMissing
+from lambdas.adapters.clients import AwsUnavailable
 from lambdas.adapters.cloud import Cloud
 from lambdas.adapters.quotas import vcpu_quotas
+from lambdas.adapters.runs_table import MonthMoved
 from lambdas.core import acceptance
-from lambdas.core.costs import committed_usd
+from lambdas.core.budget import month_of
 from lambdas.core.dataset_head import head_problems
 from lambdas.core.ladder import markets
 from lambdas.core.records import RunRecord
@@ -16,6 +17,7 @@ from lambdas.core.records import RunRecord
 CHECKED_FILES = 50
 CHECKED_BYTES = 4 * 1024 * 1024
 MAX_CLASHES = 99
+MONTH_READS = 50
 SOONEST_SECONDS = 60
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
@@ -33,9 +35,9 @@ def accept(cloud: Cloud, document: object, execution_arn: str, created_at: int) 
     dataset = _dataset(cloud, request)
     weights = _weights(cloud, request)
     if record is None:
-        cost = acceptance.estimate(request)
-        _check_means(cloud, request, cost, created_at)
-        record = _register(cloud, {**request, "dataset": dataset["name"]}, execution_arn, created_at, cost.total_usd)
+        acceptance.check_cost(request, acceptance.estimate(request))
+        acceptance.check_quota(request, vcpu_quotas(markets(request["market"], 1)))
+        record = _register(cloud, {**request, "dataset": dataset["name"]}, execution_arn, created_at)
     _prepare(cloud, record, dataset, weights)
     return record
 
@@ -51,14 +53,8 @@ def _prepare(cloud: Cloud, record: RunRecord, dataset: Document, weights: Docume
     cloud.schedules.arm(record.run_id, max(record.deadline_at + grace, cloud.now() + SOONEST_SECONDS))
 
 
-def _check_means(cloud: Cloud, request: Document, cost: Cost, created_at: int) -> None:
-    month = acceptance.iso(created_at)[:7].replace("-", "")
-    spent = committed_usd(cloud.runs.since(month))
-    acceptance.check_cost(request, cost, spent, cloud.settings.monthly_budget_usd)
-    acceptance.check_quota(request, vcpu_quotas(markets(request["market"], 1)))
-
-
-def _register(cloud: Cloud, request: Document, execution_arn: str, created_at: int, estimate_usd: float) -> RunRecord:
+def _register(cloud: Cloud, request: Document, execution_arn: str, created_at: int) -> RunRecord:
+    """Register a run under the first free run id of its second."""
     for clash in range(1, MAX_CLASHES + 1):
         run_id = layout.run_id_at(acceptance.utc(created_at), clash)
         record = RunRecord(
@@ -68,15 +64,33 @@ def _register(cloud: Cloud, request: Document, execution_arn: str, created_at: i
             request=request,
             created_at=created_at,
             deadline_at=acceptance.deadline_at(request, created_at),
-            estimate_usd=estimate_usd,
+            estimate_usd=acceptance.estimate(request).total_usd,
         )
-        if cloud.runs.register(record):
+        if _admit(cloud, record):
             return record
         # Taken by another run of the same second, or by an earlier try of this very call whose answer was lost.
         mine = cloud.runs.of_execution(execution_arn)
         if mine:
             return mine
     raise RuntimeError(f"no free run id in the second {acceptance.iso(created_at)}")
+
+
+def _admit(cloud: Cloud, record: RunRecord) -> bool:
+    """Register a run if its month's budget covers it; returns False when its run id is taken.
+
+    The month is written on condition that it is as it was read. So of two runs that are accepted at once and that the
+    budget covers only one by one, the second finds the month moved, reads again and is refused.
+    """
+    for _ in range(MONTH_READS):
+        month = cloud.runs.month(month_of(record.run_id))
+        if record.run_id in month.reserved_usd:
+            return False
+        acceptance.check_budget(record.estimate_usd, month.committed_usd, cloud.settings.monthly_budget_usd)
+        try:
+            return cloud.runs.register(record, month)
+        except MonthMoved:
+            continue
+    raise AwsUnavailable(f"month {month.month}: expected to reserve a cost, found another run {MONTH_READS} times.")
 
 
 def _dataset(cloud: Cloud, request: Document) -> Document:

@@ -48,7 +48,12 @@ def record_verdict(cloud: Cloud, record: RunRecord, status: str, reason_code: st
 def recost(cloud: Cloud, record: RunRecord) -> RunRecord:
     """Correct the cost of a run that had a verdict before its last instance was gone."""
     cost = actual_cost(record, cloud.now()).total_usd
-    return record if abs(cost - record.cost_usd) < HARDLY_USD else cloud.runs.note(record, {"cost_usd": cost})
+    if abs(cost - record.cost_usd) < HARDLY_USD:
+        return record
+    try:
+        return cloud.runs.recost(record, cost)
+    except Superseded:
+        return cloud.runs.load(record.run_id) or record
 
 
 def close(cloud: Cloud, record: RunRecord) -> RunRecord:

@@ -16,6 +16,7 @@ from contracts.layout import CLEANUP_STATUS, SYSTEM_STATE, run_prefix
 from lambdas.adapters import clients, cloud, compute, executions, settings
 from lambdas.adapters.telemetry import logger
 from lambdas.core.acceptance import checked_request, deadline_at
+from lambdas.core.budget import month_of
 from lambdas.core.ladder import Rung
 from lambdas.core.records import Attempt, RunRecord
 from lambdas.flows import cleaning, launching
@@ -120,15 +121,19 @@ class World:
         self.put("cached-models/chronos-bolt-nano/config.json", "{}")
         self.put("cached-models/chronos-bolt-nano/model.safetensors", "weights")
 
-    def register(self, request: dict[str, Any] | None = None, **changes: Any) -> RunRecord:
+    def register(self, request: dict[str, Any] | None = None, estimate_usd: float = 1.5, **changes: Any) -> RunRecord:
         """Register a run that launched at the clock's time and waits for training, or what `changes` say."""
         asked = checked_request(request or {})
         record = RunRecord(
             run_id=RUN_ID, execution_arn=EXECUTION_ARN, prefix=run_prefix(RUN_ID), request=asked,
-            created_at=CREATED_AT, deadline_at=deadline_at(asked, CREATED_AT), estimate_usd=1.5,
+            created_at=CREATED_AT, deadline_at=deadline_at(asked, CREATED_AT), estimate_usd=estimate_usd,
         )  # fmt: skip
-        assert self.cloud.runs.register(record)
+        assert self.admit(record)
         return self.cloud.runs.note(record, changes) if changes else record
+
+    def admit(self, record: RunRecord) -> bool:
+        """Register a record in its month, whatever the budget; returns False when its run id is taken."""
+        return self.cloud.runs.register(record, self.cloud.runs.month(month_of(record.run_id)))
 
     def launch(self, record: RunRecord, attempt: int = 1, **changes: Any) -> RunRecord:
         """Launch an instance of the attempt as LaunchInstance does, and record it."""

@@ -14,6 +14,7 @@ from lambdas.adapters import clients, runs_table
 from lambdas.adapters.clients import AwsUnavailable
 from lambdas.adapters.compute import Compute
 from lambdas.adapters.runs_table import RunsTable, Superseded
+from lambdas.core.budget import Month
 from lambdas.core.ladder import Rung
 from lambdas.flows import cleaning, launching
 
@@ -238,7 +239,7 @@ def test_the_machine_s_own_timer_ends_with_the_run_s_deadline_also_in_a_late_att
 
 
 class LosesAnswers:
-    """DynamoDB whose next update takes effect and whose answer is lost, so that botocore repeats it."""
+    """DynamoDB whose updates take effect and whose answers are lost, so that each is done again."""
 
     def __init__(self, real):
         self._real = real
@@ -249,6 +250,11 @@ class LosesAnswers:
     def update_item(self, **given):
         self._real.update_item(**given)
         return self._real.update_item(**given)
+
+    def transact_write_items(self, **given):
+        if "Update" in given["TransactItems"][0]:
+            self._real.transact_write_items(**given)
+        return self._real.transact_write_items(**given)
 
 
 @pytest.fixture
@@ -302,7 +308,7 @@ def test_a_registration_cancelled_by_throttling_is_not_a_taken_run_id(world, mon
     monkeypatch.setattr(runs_table, "client", lambda _service: Throttled())
 
     with pytest.raises(ClientError):
-        RunsTable("runs").register(record)
+        RunsTable("runs").register(record, Month("202611"))
 
 
 @pytest.mark.parametrize("handler", [accept_run, launch_instance, await_training])

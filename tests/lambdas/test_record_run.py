@@ -71,7 +71,7 @@ def test_the_registry_shows_the_run_with_its_best_model(world, record, run):
 
 def test_the_registry_keeps_other_runs_below_the_new_one(world, record, run):
     earlier = replace(world.load(), run_id="20261122-180000", execution_arn="arn:earlier", status="failed", ended_at=5)
-    assert world.cloud.runs.register(earlier)
+    assert world.admit(earlier)
 
     record()
 

@@ -55,10 +55,10 @@ def test_after_the_end_nothing_begins_and_nothing_is_launched(world, runs):
 
 def test_the_verdict_is_written_once(world, runs):
     record = world.register()
-    runs.finish(record, {"ended_at": 5, "status": "failed"})
+    runs.finish(record, {"ended_at": 5, "status": "failed", "cost_usd": 0.1})
 
     with pytest.raises(Superseded):
-        runs.finish(record, {"ended_at": 6, "status": "completed"})
+        runs.finish(record, {"ended_at": 6, "status": "completed", "cost_usd": 0.2})
 
     assert world.load().status == "failed"
 
@@ -66,8 +66,8 @@ def test_the_verdict_is_written_once(world, runs):
 def test_an_execution_and_a_run_id_are_each_registered_once(world, runs):
     record = world.register()
 
-    assert runs.register(replace(record, run_id="20261123-180000-2")) is False
-    assert runs.register(replace(record, execution_arn="arn:another")) is False
+    assert world.admit(replace(record, run_id="20261123-180000-2")) is False
+    assert world.admit(replace(record, execution_arn="arn:another")) is False
 
     assert runs.load("20261123-180000-2") is None
     assert runs.of_execution("arn:another") is None
@@ -85,7 +85,7 @@ def test_nothing_is_noted_of_a_run_that_is_not_there(world, runs):
 def test_runs_are_listed_by_month_the_newest_first(world, runs):
     record = world.register()
     for day in ("20261101", "20261130", "20261201"):
-        runs.register(replace(record, run_id=f"{day}-000000", execution_arn=f"arn:{day}"))
+        world.admit(replace(record, run_id=f"{day}-000000", execution_arn=f"arn:{day}"))
 
     assert [r.run_id[:8] for r in runs.since("202611")] == ["20261130", "20261123", "20261101"]
     assert [r.run_id[:8] for r in runs.newest(2)] == ["20261201", "20261130"]
@@ -97,7 +97,7 @@ def test_the_newest_runs_are_read_over_all_pages(world, runs):
     for second in range(1, 6):
         large = {**record.request, "filler": "x" * 300_000}
         run_id = f"20261124-18000{second}"
-        assert runs.register(replace(record, run_id=run_id, execution_arn=f"arn:{second}", request=large))
+        assert world.admit(replace(record, run_id=run_id, execution_arn=f"arn:{second}", request=large))
 
     assert [r.run_id for r in runs.newest(1000)] == [f"20261124-18000{s}" for s in (5, 4, 3, 2, 1)] + [record.run_id]
     assert [r.run_id for r in runs.newest(2)] == ["20261124-180005", "20261124-180004"]

@@ -134,7 +134,8 @@ def test_what_an_accepted_request_may_cost_is_finite_and_a_cap_refuses_by_name(r
 
     assert 0 < cost.total_usd < 10_000
     try:
-        acceptance.check_cost(request_, cost, spent, budget)
+        acceptance.check_cost(request_, cost)
+        acceptance.check_budget(cost.total_usd, spent, budget)
     except (CostCapTooLow, MonthlyBudgetExceeded) as refused:
         assert cost.total_usd > request_["max_cost_usd"] or spent + cost.total_usd > budget
         assert refused.message

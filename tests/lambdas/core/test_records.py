@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.prices import run_cost
-from lambdas.core.costs import actual_cost, committed_usd
+from lambdas.core.budget import from_records
+from lambdas.core.costs import actual_cost
 from lambdas.core.records import Attempt, from_item
 from lambdas.core.registry import best_metrics, read_model
 
@@ -57,9 +58,11 @@ def test_the_actual_cost_is_that_of_all_attempts_and_the_transitions(make_record
 
 
 def test_the_month_counts_what_ended_runs_cost_and_what_others_may_cost(make_record):
-    ended, running = make_record(ended_at=NOW, cost_usd=0.2), make_record()
+    ended = make_record(ended_at=NOW, cost_usd=0.2)
+    month = from_records("202611", [ended, make_record(run_id="20261123-190000")])
 
-    assert committed_usd([ended, running]) == pytest.approx(0.2 + 1.5)
+    assert month.committed_usd == pytest.approx(0.2 + 1.5)
+    assert month.reserved_usd == {"20261123-190000": 1.5}
 
 
 def test_the_registry_lists_the_newest_run_first_and_counts_only_ended_ones(make_record):
