@@ -1,4 +1,4 @@
-"""`python -m cli watch|show|list`: runs from the command line. Runs on a person's machine."""
+"""`python -m cli plan|watch|show|list`: runs from the command line. Runs on a person's machine."""
 
 import argparse
 import signal
@@ -6,7 +6,7 @@ import sys
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cli import show, watch
+from cli import plan, show, watch
 from cli.stack import StackMissing, find_stack
 from contracts.plain import plain
 
@@ -21,11 +21,13 @@ def main() -> int:
         if arguments.command == "list":
             print(show.listing(show.newest(stack, arguments.limit)))
             return 0
+        if arguments.command == "plan":
+            return plan.report(plan.request_of(arguments.request), arguments.request, stack)
         if arguments.command == "show":
             print(show.report(stack, show.load(stack, arguments.run_id)))
             return 0
         last = watch.follow(stack, arguments.execution_arn)
-    except (StackMissing, show.RunMissing) as error:
+    except (StackMissing, show.RunMissing, plan.RequestUnreadable) as error:
         print(error, file=sys.stderr)
         return 2
     except (ClientError, BotoCoreError) as error:
@@ -39,9 +41,13 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m cli", description="Follow runs and see what they gave.")
+    parser = argparse.ArgumentParser(prog="python -m cli", description="Plan runs, follow them and see what they gave.")
     parser.add_argument("--stack", default="ChronosTraining", help="name of the deployed stack (default: %(default)s)")
     commands = parser.add_subparsers(dest="command", required=True)
+    planning = commands.add_parser("plan", help="say what a request needs and may cost, before anything is spent")
+    planning.add_argument(
+        "request", nargs="?", default=plan.DEFAULT, help="a file, - for standard input, or the request (default: {})"
+    )
     watching = commands.add_parser("watch", help="follow an execution until it ends, then show its run")
     watching.add_argument("execution_arn", help="what `aws stepfunctions start-execution` printed")
     showing = commands.add_parser("show", help="show a run: verdict, metrics, artifacts, cost, receipt")

@@ -12,11 +12,13 @@ class StackMissing(RuntimeError):
 
 @dataclass(frozen=True)
 class Stack:
-    """Outputs of the stack."""
+    """Outputs of the stack; a stack deployed from an earlier version does not name the last two."""
 
     state_machine_arn: str
     bucket: str
     runs_table: str
+    subnet_ids: tuple[str, ...] = ()
+    monthly_budget_usd: float | None = None
 
 
 def find_stack(name: str) -> Stack:
@@ -30,4 +32,10 @@ def find_stack(name: str) -> Stack:
             'then eval "$(make -s local-env)".'
         ) from error
     outputs = {output["OutputKey"]: output["OutputValue"] for output in answer["Stacks"][0].get("Outputs", [])}
-    return Stack(outputs["StateMachineArn"], outputs["BucketName"], outputs["RunsTableName"])
+    return Stack(
+        state_machine_arn=outputs["StateMachineArn"],
+        bucket=outputs["BucketName"],
+        runs_table=outputs["RunsTableName"],
+        subnet_ids=tuple(outputs.get("SubnetIds", "").split(",")) if outputs.get("SubnetIds") else (),
+        monthly_budget_usd=float(outputs["MonthlyBudgetUsd"]) if "MonthlyBudgetUsd" in outputs else None,
+    )

@@ -20,6 +20,9 @@ MODEL_METADATA = "model_metadata.json"
 ENDING = "ending.json"
 CONSOLE = "console.log"
 
+# Names the newest Deep Learning AMI: https://docs.aws.amazon.com/dlami/latest/devguide/find-dlami-id.html
+AMI_PARAMETER = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-amazon-linux-2023/latest/ami-id"
+
 TAG_PROJECT = "Project"
 TAG_RUN_ID = "RunId"
 TAG_ATTEMPT = "Attempt"

@@ -15,7 +15,6 @@ from infra.bundles import ROOT, instance_bundle
 
 # Deep Learning Base GPU AMI with the NVIDIA driver, on Amazon Linux 2023; resolved at each launch.
 # https://docs.aws.amazon.com/dlami/latest/devguide/find-dlami-id.html
-AMI_PARAMETER = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-amazon-linux-2023/latest/ami-id"
 USER_DATA_LIMIT_BYTES = 16 * 1024
 
 _RESULTS = [f"{layout.RUNS}*/{name}" for name in (layout.MODEL_METADATA, "forecasts/*", "backtest/*", "models/*")]
@@ -54,7 +53,7 @@ class Compute(Construct):
     ) -> ec2.CfnLaunchTemplate.LaunchTemplateDataProperty:
         template = ec2.CfnLaunchTemplate
         return template.LaunchTemplateDataProperty(
-            image_id=f"resolve:ssm:{AMI_PARAMETER}",
+            image_id=f"resolve:ssm:{layout.AMI_PARAMETER}",
             instance_type="g4dn.2xlarge",
             instance_initiated_shutdown_behavior="terminate",
             iam_instance_profile=template.IamInstanceProfileProperty(arn=profile.attr_arn),

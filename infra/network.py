@@ -39,3 +39,8 @@ class Network(Construct):
             description="Instances of training runs: out, never in",
             allow_all_outbound=True,
         )
+
+    @property
+    def subnet_ids(self) -> str:
+        """Ids of the subnets that an instance may be launched in, one a zone, with commas between them."""
+        return cdk.Fn.join(",", [subnet.subnet_id for subnet in self.vpc.public_subnets])

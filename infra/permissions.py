@@ -10,7 +10,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 
 from contracts import layout
-from infra.compute import AMI_PARAMETER, Compute
+from infra.compute import Compute
 from infra.storage import BY_TIME
 
 Statement = iam.PolicyStatement
@@ -186,7 +186,7 @@ class Permissions:
         ]
         image = self.stack.format_arn(service="ec2", account="", resource="image", resource_name="*")
         parameter = self.stack.format_arn(
-            service="ssm", account="", resource="parameter", resource_name=AMI_PARAMETER[1:]
+            service="ssm", account="", resource="parameter", resource_name=layout.AMI_PARAMETER[1:]
         )
         return [
             Statement(

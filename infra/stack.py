@@ -35,6 +35,8 @@ class TrainingStack(cdk.Stack):
             "BucketName": storage.bucket.bucket_name,
             "RunsTableName": storage.runs_table.table_name,
             "LaunchTemplateId": compute.launch_template.ref,
+            "SubnetIds": network.subnet_ids,
+            "MonthlyBudgetUsd": str(config.monthly_budget_usd),
         }
         for name, value in outputs.items():
             cdk.CfnOutput(self, name, value=value)

@@ -116,7 +116,7 @@ class Workflow(Construct):
         }
         launch = {
             "LAUNCH_TEMPLATE_ID": compute.launch_template.ref,
-            "SUBNET_IDS": cdk.Fn.join(",", [subnet.subnet_id for subnet in network.vpc.public_subnets]),
+            "SUBNET_IDS": network.subnet_ids,
         }
         reports = [allow.records(), allow.read_objects(layout.RUNS), allow.know_absence()]
         self._state("AcceptRun", 100, accept, [

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ministack import app
 
-from local import ec2_filters, processes, public_images
+from local import ec2_filters, instance_offerings, processes, public_images
 from local.authorization import Authorization
 from local.call_log import CallLog
 from local.callbacks import Callbacks
@@ -58,6 +58,7 @@ def build(folder: StateFolder) -> Ec2Host:
     Ec2Actions(host, Launcher(CapacityFaults(folder.capacity), host.launched)).install()
     ec2_filters.install()
     public_images.install()
+    instance_offerings.install()
     LambdaErrors().install()
     callbacks = Callbacks()
     callbacks.install()

@@ -2,24 +2,19 @@
 
 from contracts import layout
 from contracts.documents import Document, dump
-from contracts.models import needs_weights
-from contracts.reasons import DatasetInvalid, DatasetNotFound, ModelWeightsMissing
 from lambdas.adapters.clients import AwsUnavailable
 from lambdas.adapters.cloud import Cloud
 from lambdas.adapters.quotas import vcpu_quotas
 from lambdas.adapters.runs_table import MonthMoved
 from lambdas.core import acceptance
 from lambdas.core.budget import month_of
-from lambdas.core.dataset_head import head_problems
 from lambdas.core.ladder import markets
 from lambdas.core.records import RunRecord
+from lambdas.flows.staged import dataset_folder, weights_folder
 
-CHECKED_FILES = 50
-CHECKED_BYTES = 4 * 1024 * 1024
 MAX_CLASHES = 99
 MONTH_READS = 50
 SOONEST_SECONDS = 60
-_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 
 def accept(cloud: Cloud, document: object, execution_arn: str, created_at: int) -> RunRecord:
@@ -32,8 +27,8 @@ def accept(cloud: Cloud, document: object, execution_arn: str, created_at: int) 
     """
     record = cloud.runs.of_execution(execution_arn)
     request = record.request if record else acceptance.checked_request(document)
-    dataset = _dataset(cloud, request)
-    weights = _weights(cloud, request)
+    dataset = dataset_folder(cloud.objects, request)
+    weights = weights_folder(cloud.objects, request)
     if record is None:
         acceptance.check_cost(request, acceptance.estimate(request))
         acceptance.check_quota(request, vcpu_quotas(markets(request["market"], 1)))
@@ -91,39 +86,3 @@ def _admit(cloud: Cloud, record: RunRecord) -> bool:
         except MonthMoved:
             continue
     raise AwsUnavailable(f"month {month.month}: expected to reserve a cost, found another run {MONTH_READS} times.")
-
-
-def _dataset(cloud: Cloud, request: Document) -> Document:
-    name = request["dataset"] or acceptance.newest_dataset(cloud.objects.listed(layout.DATASETS))
-    if name is None:
-        raise DatasetNotFound("dataset: expected Parquet or CSV files below datasets/<name>/, found none.")
-    prefix = f"{layout.DATASETS}{name}/"
-    stored = cloud.objects.listed(prefix)
-    files = [o for o in stored if o.key.endswith(layout.DATA_SUFFIXES) and o.size]
-    if not files:
-        found = f"{len(stored)} other or empty objects" if stored else "nothing"
-        raise DatasetNotFound(f"dataset: expected Parquet or CSV files below {prefix}, found {found}.")
-    if problem := acceptance.path_problem(files, prefix):
-        raise DatasetInvalid(problem)
-    head_problems(cloud.objects.heads([(o.key, o.size) for o in files[:CHECKED_FILES]], CHECKED_BYTES))
-    return acceptance.folder(name, prefix, files)
-
-
-def _weights(cloud: Cloud, request: Document) -> Document | None:
-    if not needs_weights(request["models"]):
-        return None
-    name = request["chronos_weights"]
-    prefix = f"{layout.MODEL_WEIGHTS}{name}/"
-    stored = [o for o in cloud.objects.listed(prefix) if o.size]
-    names = [o.key.removeprefix(prefix) for o in stored]
-    if problem := acceptance.path_problem(stored, prefix):
-        raise ModelWeightsMissing(problem)
-    pickled = [n for n in names if n.endswith(_PICKLES)]
-    if pickled:
-        raise ModelWeightsMissing(f"{prefix}{pickled[0]}: expected safetensors only, found a pickled file; delete it.")
-    if "config.json" not in names or not any(n.endswith(".safetensors") for n in names):
-        found = ", ".join(names[:5]) or "nothing"
-        raise ModelWeightsMissing(
-            f"chronos_weights: expected config.json and model.safetensors below {prefix}, found {found}."
-        )
-    return acceptance.folder(name, prefix, stored)

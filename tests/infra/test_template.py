@@ -31,7 +31,11 @@ def test_what_can_cost_by_configuration_is_configured_free(stack):
 
 def test_the_outputs_are_what_people_and_tools_need(stack):
     resources = stack.template["Resources"]
-    types = {name: resources[out["Value"]["Ref"]]["Type"] for name, out in stack.template["Outputs"].items()}
+    outputs = {name: out["Value"] for name, out in stack.template["Outputs"].items()}
+    assert float(outputs.pop("MonthlyBudgetUsd")) == 50
+    subnets = outputs.pop("SubnetIds")["Fn::Join"][1]
+    assert {resources[one["Ref"]]["Type"] for one in subnets} == {"AWS::EC2::Subnet"}
+    types = {name: resources[value["Ref"]]["Type"] for name, value in outputs.items()}
 
     assert types == {
         "StateMachineArn": "AWS::StepFunctions::StateMachine",

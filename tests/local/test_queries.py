@@ -32,6 +32,18 @@ def interfaces(bench: Bench, run_id: str) -> list[str]:
     return [one["NetworkInterfaceId"] for one in found]
 
 
+def test_types_are_offered_in_the_zones_of_subnets(bench: Bench) -> None:
+    ec2 = bench.client("ec2")
+    zones = {subnet["AvailabilityZone"] for subnet in ec2.describe_subnets()["Subnets"]}
+    wanted = [{"Name": "instance-type", "Values": ["g4dn.2xlarge", "p5.48xlarge"]}]
+    answer = ec2.describe_instance_type_offerings(LocationType="availability-zone", Filters=wanted)
+    offered = {(one["InstanceType"], one["Location"]) for one in answer["InstanceTypeOfferings"]}
+    assert offered == {("g4dn.2xlarge", zone) for zone in zones}
+    assert zones
+    with pytest.raises(ClientError, match="InvalidParameterValue"):
+        ec2.describe_instance_type_offerings(Filters=wanted)
+
+
 def test_quota_has_a_default_and_can_be_set(bench: Bench, faults: Faults) -> None:
     assert quota(bench, "L-DB2E81BA") == 64.0
     faults.set_quotas({"L-DB2E81BA": 0})
