@@ -9,7 +9,7 @@ export PYTHONPATH := $(CURDIR)
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 1
 READY := .venv/.ready node_modules/.ready
 
-.PHONY: help setup demo test properties lint local-up local-env local-down model-card datasets docs bench bench-controller gpu-check chaos clean
+.PHONY: help setup demo test properties lint local-up local-env local-down model-card datasets prices docs security bench bench-controller gpu-check chaos clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -63,6 +63,9 @@ gpu-check: $(READY) ## measure Chronos on this machine's GPU, and compare it wit
 
 model-card: $(READY) ## measure the bundled Chronos weights again and write their card
 	@$(PYTHON) -m benchmarks.model_card --write
+
+prices: $(READY) ## take the prices of a region from AWS into contracts/prices.json (REGION=eu-west-1; needs an account)
+	@$(PYTHON) -m scripts.refresh_prices $(if $(REGION),--region $(REGION))
 
 docs: $(READY) ## write the generated pages of docs/
 	@$(PYTHON) -m scripts.generate_docs
