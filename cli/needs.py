@@ -126,9 +126,9 @@ def cost(request: Document, stack: Stack) -> Need:
     """Say what a run costs at least, an hour, and at most; raises CostCapTooLow."""
     del stack
     most = acceptance.estimate(request)
-    rungs = [(kind, market) for market in markets(request["market"], 1) for kind in request["instance_types"]]
-    least = min(run_cost(*rung, seconds=MINIMUM_BILLED_SECONDS, heartbeats=0).total_usd for rung in rungs)
-    hourly = "; ".join(f"{kind} {market} {usd_per_hour(kind, market):.3f} USD an hour" for kind, market in rungs)
+    choices = acceptance.choices(request)
+    least = min(run_cost(*one, seconds=MINIMUM_BILLED_SECONDS, heartbeats=0).total_usd for one in choices)
+    hourly = "; ".join(f"{kind} {market} {usd_per_hour(kind, market):.3f} USD an hour" for kind, market in choices)
     acceptance.check_cost(request, most)
     return Need(
         "cost",

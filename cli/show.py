@@ -74,7 +74,10 @@ def listing(records: list[RunRecord]) -> str:
 def report(stack: Stack, record: RunRecord) -> str:
     """Return all about one run as text."""
     where = f"s3://{stack.bucket}/{record.prefix}"
-    parts = [_verdict(record), _metrics(stack, record), _where(record, where), _cost(record), _receipt(stack, record)]
+    parts = [
+        _verdict(record), _metrics(stack, record), _where(record, where), _ladder(record), _cost(record),
+        _receipt(stack, record),
+    ]  # fmt: skip
     return "\n\n".join(part for part in parts if part)
 
 
@@ -83,6 +86,11 @@ def _verdict(record: RunRecord) -> str:
     # Indented, so that no line of a message looks like one of this report's own.
     cause = plain(record.cause, keep="\n").replace("\n", "\n  ")
     return f"{head}\n{cause}" if cause else head
+
+
+def _ladder(record: RunRecord) -> str:
+    """Return what EC2 was asked for and said, unless the first answer was an instance."""
+    return "Asked of EC2\n" + "\n".join(f"  {line}" for line in record.rungs) if len(record.rungs) > 1 else ""
 
 
 def _metrics(stack: Stack, record: RunRecord) -> str:

@@ -41,8 +41,16 @@ class Cost:
 
 def usd_per_hour(instance_type: str, market: str) -> float:
     """Return the price of an hour of an instance (`on_demand` or `spot`) with its volume and address."""
-    price: float = prices()["instance_usd_per_hour"][instance_type][market]
-    return price + _volume_usd_per_hour() + float(prices()["public_ipv4_usd_per_hour"])
+    return (
+        instance_usd_per_hour(instance_type, market)
+        + _volume_usd_per_hour()
+        + float(prices()["public_ipv4_usd_per_hour"])
+    )
+
+
+def instance_usd_per_hour(instance_type: str, market: str) -> float:
+    """Return the price of an hour of an instance alone, as EC2 asks it."""
+    return float(prices()["instance_usd_per_hour"][instance_type][market])
 
 
 def vcpus(instance_type: str) -> int:
@@ -60,7 +68,7 @@ def run_cost(instance_type: str, market: str, seconds: float, heartbeats: int, t
     hours = max(seconds, MINIMUM_BILLED_SECONDS) / SECONDS_PER_HOUR if seconds else 0.0
     lambda_usd = price["lambda_request_usd"] + 0.1 * 0.25 * price["lambda_arm_usd_per_gib_second"]
     return Cost(
-        instance_usd=hours * price["instance_usd_per_hour"][instance_type][market],
+        instance_usd=hours * instance_usd_per_hour(instance_type, market),
         volume_usd=hours * _volume_usd_per_hour(),
         address_usd=hours * price["public_ipv4_usd_per_hour"],
         requests_usd=transitions * price["state_transition_usd"] + heartbeats * (price["s3_put_usd"] + lambda_usd),

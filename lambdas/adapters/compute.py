@@ -47,7 +47,12 @@ class Compute:
         if rung.market == "spot":
             options["InstanceMarketOptions"] = {
                 "MarketType": "spot",
-                "SpotOptions": {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"},
+                "SpotOptions": {
+                    "SpotInstanceType": "one-time",
+                    "InstanceInterruptionBehavior": "terminate",
+                    # Without it EC2 stops at the on-demand price.
+                    **({"MaxPrice": f"{rung.max_usd_per_hour:.6f}"} if rung.max_usd_per_hour else {}),
+                },
             }
             owned.append("spot-instances-request")
         try:

@@ -10,7 +10,7 @@ from contracts.models import ENSEMBLE, members
 from contracts.plain import plain
 from contracts.prices import Cost, prices, run_cost, usd_per_hour, vcpus
 from contracts.reasons import CostCapTooLow, MonthlyBudgetExceeded, QuotaTooLow, RequestInvalid
-from lambdas.core.ladder import markets, quota_command
+from lambdas.core.ladder import markets, on_demand_usd, quota_command, rungs
 
 FEWEST_MEMBERS = 2
 DATA_COLUMNS = ("unique_id", "ds", "y")
@@ -39,6 +39,7 @@ def checked_request(document: Any) -> Document:
         raise RequestInvalid(f"quantile_levels: expected ascending numbers, found {levels}.")
     _check_models(request["models"])
     _check_covariates(request["past_covariates"], request["known_covariates"])
+    _check_price_limit(request)
     return request
 
 
@@ -59,18 +60,30 @@ def _check_covariates(past: list[str], known: list[str]) -> None:
             raise RequestInvalid(f"{field}: expected columns beside unique_id, ds and y, found {wrong[0]}; {named}.")
 
 
+def _check_price_limit(request: Document) -> None:
+    limit, kinds = request["max_usd_per_hour"], request["instance_types"]
+    least = min(on_demand_usd(kind) for kind in kinds)
+    if limit is not None and request["market"] != "spot" and limit < least:
+        raise RequestInvalid(
+            f"max_usd_per_hour: expected at least {least:g} for {', '.join(kinds)} on demand, found {limit:g}. "
+            "Raise it, allow a smaller instance type, or set market to spot."
+        )
+
+
 def deadline_at(request: Document, created_at: int) -> int:
     """Return when training must have ended, in epoch seconds."""
     return created_at + round(float(request["max_runtime_minutes"]) * SECONDS_PER_MINUTE)
 
 
+def choices(request: Document) -> list[tuple[str, str]]:
+    """Return the instance types and markets that the request allows and its price limit does not rule out."""
+    return [(rung.instance_type, rung.market) for rung in rungs(request, [""], 1) if not rung.too_dear]
+
+
 def estimate(request: Document) -> Cost:
     """Return the most the run can cost: its dearest instance for all of its time."""
     seconds = request["max_runtime_minutes"] * SECONDS_PER_MINUTE
-    dearest = max(
-        ((kind, market) for kind in request["instance_types"] for market in markets(request["market"], 1)),
-        key=lambda pair: usd_per_hour(*pair),
-    )
+    dearest = max(choices(request), key=lambda pair: usd_per_hour(*pair))
     return run_cost(*dearest, seconds=seconds, heartbeats=round(seconds / HEARTBEAT_SECONDS))
 
 

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from contracts.documents import Document
+from contracts.prices import instance_usd_per_hour
 from contracts.reasons import CapacityUnavailable, LaunchRefused, QuotaTooLow, RunError
 
 Refusal = Literal["capacity", "quota", "unclear", "refused"]
 NO_ANSWER = "NoAnswer"
+TOO_DEAR = "AboveMaxUsdPerHour"  # our own answer: EC2 is not asked
 
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 _CAPACITY = {
@@ -19,6 +21,7 @@ _CAPACITY = {
     "SpotMaxPriceTooLow",
     "Unsupported",
     "UnfulfillableCapacity",
+    TOO_DEAR,
 }
 # These say nothing of capacity, and after most of them the instance may exist all the same.
 _UNCLEAR = {
@@ -40,16 +43,38 @@ _QUOTA = {"VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExc
 QUOTA_CODES = {"on_demand": "L-DB2E81BA", "spot": "L-3819A6DF"}
 
 
+def on_demand_usd(instance_type: str) -> float:
+    """Return the on-demand price of an hour of an instance, without volume and address."""
+    return instance_usd_per_hour(instance_type, "on_demand")
+
+
 @dataclass(frozen=True)
 class Rung:
-    """One thing to ask EC2 for."""
+    """One thing to ask EC2 for, and the most an hour of the instance may cost, USD, None without a limit."""
 
     market: str
     instance_type: str
     subnet_id: str
+    max_usd_per_hour: float | None = None
+
+    @property
+    def too_dear(self) -> bool:
+        """Whether its price is known to be above the limit; of spot, EC2 judges that by the price of the moment."""
+        limit = self.max_usd_per_hour
+        return limit is not None and self.market == "on_demand" and on_demand_usd(self.instance_type) > limit
 
     def __str__(self) -> str:
         return f"{self.market} {self.instance_type} in {self.subnet_id}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of a rung: an instance's id or why there is none; asked at `at` (epoch seconds), for `seconds`."""
+
+    rung: Rung
+    said: str
+    at: int
+    seconds: float = 0.0
 
 
 def markets(market: str, attempt: int) -> tuple[str, ...]:
@@ -62,7 +87,8 @@ def markets(market: str, attempt: int) -> tuple[str, ...]:
 def rungs(request: Document, subnet_ids: list[str], attempt: int) -> list[Rung]:
     """Return the rungs for `attempt`: by market, then instance type, then zone, as the request orders them."""
     return [
-        Rung(market, instance_type, subnet_id)
+        # A run that was accepted before there was a limit has none.
+        Rung(market, instance_type, subnet_id, request.get("max_usd_per_hour"))
         for market in markets(request["market"], attempt)
         for instance_type in request["instance_types"]
         for subnet_id in subnet_ids
@@ -95,12 +121,12 @@ def quota_command(market: str, wanted: int) -> str:
     )
 
 
-def verdict(log: list[tuple[Rung, str]], wanted_vcpus: int) -> RunError:
+def verdict(log: list[Answer], wanted_vcpus: int) -> RunError:
     """Return the error after the last rung, naming each rung and EC2's answer."""
-    listing = "; ".join(f"{rung}: {code}" for rung, code in log)
-    kinds = {meaning(code) for _, code in log}
+    listing = "; ".join(f"{answer.rung}: {answer.said}" for answer in log)
+    kinds = {meaning(answer.said) for answer in log}
     if kinds == {"quota"}:
-        command = quota_command(log[-1][0].market, wanted_vcpus)
+        command = quota_command(log[-1].rung.market, wanted_vcpus)
         return QuotaTooLow(f"Tried {listing}. Ask for more with: {command}")
     if "refused" in kinds:
         return LaunchRefused(f"Tried {listing}.")

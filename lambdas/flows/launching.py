@@ -12,6 +12,7 @@ from lambdas.adapters.compute import Launched, LaunchFailed
 from lambdas.adapters.runs_table import Superseded
 from lambdas.adapters.telemetry import logger
 from lambdas.core import ladder
+from lambdas.core.acceptance import iso
 from lambdas.core.inventory import in_flight_until
 from lambdas.core.records import BOOT, Attempt, RunRecord
 
@@ -96,21 +97,25 @@ def walk(cloud: Cloud, record: RunRecord) -> RunRecord:
     """
     if record.instance_id and any(entry.instance_id == record.instance_id for entry in record.attempts):
         return cloud.runs.note_attempt(record, {"launch_ended_at": cloud.now()})
-    log: list[tuple[ladder.Rung, str]] = []
+    log: list[ladder.Answer] = []
     gives_up_at = time.monotonic() + WALK_SECONDS
     rungs = ladder.rungs(record.request, list(cloud.settings.subnet_ids), record.attempt)
     for index in range(record.rung, len(rungs)):
-        rung = rungs[index]
+        rung, asked_at, began = rungs[index], cloud.now(), time.monotonic()
+        if rung.too_dear:
+            log.append(ladder.Answer(rung, ladder.TOO_DEAR, asked_at))
+            continue
         try:
             launched = _ask(cloud, record, index, rung, gives_up_at)
         except LaunchFailed as error:
             logger.warning("a rung refused", extra={"rung": str(rung), "problem": str(error)})
-            log.append((rung, error.code))
+            log.append(ladder.Answer(rung, error.code, asked_at, time.monotonic() - began))
             if ladder.meaning(error.code) == "refused" or time.monotonic() > gives_up_at:
                 break
             continue
-        return _record(cloud, record, rung, launched, log)
-    cloud.runs.note(record, {"launch_ended_at": cloud.now(), "rungs": record.rungs + _lines(log)})
+        log.append(ladder.Answer(rung, launched.instance_id, asked_at, time.monotonic() - began))
+        return _record(cloud, record, launched, log)
+    cloud.runs.note(record, {"launch_ended_at": cloud.now(), "rungs": (*record.rungs, *_lines(log))})
     raise ladder.verdict(log, min(vcpus(kind) for kind in record.request["instance_types"]))
 
 
@@ -134,16 +139,14 @@ def _ask(cloud: Cloud, record: RunRecord, index: int, rung: ladder.Rung, gives_u
         time.sleep(POLL_SECONDS)
 
 
-def _record(
-    cloud: Cloud, record: RunRecord, rung: ladder.Rung, launched: Launched, log: list[tuple[ladder.Rung, str]]
-) -> RunRecord:
-    now = cloud.now()
+def _record(cloud: Cloud, record: RunRecord, launched: Launched, log: list[ladder.Answer]) -> RunRecord:
+    now, rung = cloud.now(), log[-1].rung
     entry = Attempt(record.attempt, launched.instance_id, rung.instance_type, rung.market, launched.zone, now)
     known = any(a.instance_id == launched.instance_id for a in record.attempts)
     changes = {
         "instance_id": launched.instance_id,
         "attempts": record.attempts if known else (*record.attempts, entry),
-        "rungs": (*record.rungs, *_lines(log), f"{rung}: {launched.instance_id}"),
+        "rungs": (*record.rungs, *_lines(log)),
         "launch_ended_at": now,
     }
     try:
@@ -156,8 +159,8 @@ def _record(
         raise
 
 
-def _lines(log: list[tuple[ladder.Rung, str]]) -> tuple[str, ...]:
-    return tuple(f"{rung}: {code}" for rung, code in log)
+def _lines(log: list[ladder.Answer]) -> tuple[str, ...]:
+    return tuple(f"{iso(answer.at)} {answer.rung}: {answer.said} ({answer.seconds:.1f} s)" for answer in log)
 
 
 def _tags(cloud: Cloud, record: RunRecord) -> dict[str, str]:

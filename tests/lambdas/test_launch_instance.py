@@ -1,5 +1,7 @@
 """State LaunchInstance: token first, then one instance from the ladder, however often it is called. Runs on moto."""
 
+import re
+
 import pytest
 
 from contracts.reasons import CapacityUnavailable, LaunchRefused, QuotaTooLow
@@ -58,6 +60,36 @@ def test_a_spot_request_is_one_time_and_ends_in_termination(world, launch):
     assert "spot-instances-request" in {spec["ResourceType"] for spec in world.ec2.launches[0]["TagSpecifications"]}
 
 
+def test_a_price_limit_is_ec2_s_on_spot_and_skips_what_is_dearer_on_demand(world, launch):
+    kinds = ["g4dn.4xlarge", "g4dn.xlarge"]
+    world.register({"market": "spot_then_on_demand", "instance_types": kinds, "max_usd_per_hour": 0.6})
+    zones = len(world.cloud.settings.subnet_ids)
+    world.ec2.refusals = ["SpotMaxPriceTooLow"] * 2 * zones
+
+    launch()
+
+    spot, on_demand = world.ec2.launches[: 2 * zones], world.ec2.launches[2 * zones :]
+    assert {asked["InstanceMarketOptions"]["SpotOptions"]["MaxPrice"] for asked in spot} == {"0.600000"}
+    assert [(asked["InstanceType"], "InstanceMarketOptions" in asked) for asked in on_demand] == [
+        ("g4dn.xlarge", False)
+    ]
+    skipped = [line for line in world.load().rungs if "AboveMaxUsdPerHour" in line]
+    assert len(skipped) == zones
+    assert all("on_demand g4dn.4xlarge" in line for line in skipped)
+
+
+def test_each_answer_of_ec2_is_on_record_with_its_time(world, launch):
+    world.register()
+    world.ec2.refusals = [NO_CAPACITY]
+
+    launch()
+
+    first = world.load().rungs[0]
+    assert re.fullmatch(
+        rf"2026-11-23T18:\d\d:\d\dZ on_demand g4dn.2xlarge in subnet-\w+: {NO_CAPACITY} \(\d+\.\d s\)", first
+    )
+
+
 def test_the_ladder_goes_on_until_a_zone_has_capacity(world, launch):
     world.register()
     world.ec2.refusals = [NO_CAPACITY, NO_CAPACITY]
@@ -66,8 +98,8 @@ def test_the_ladder_goes_on_until_a_zone_has_capacity(world, launch):
 
     assert [asked["SubnetId"] for asked in world.ec2.launches] == list(world.cloud.settings.subnet_ids)
     assert len({asked["ClientToken"] for asked in world.ec2.launches}) == 3
-    assert world.load().rungs[0].endswith(f": {NO_CAPACITY}")
-    assert world.load().rungs[2].endswith(world.load().instance_id)
+    assert world.load().rungs[0].endswith(f": {NO_CAPACITY} (0.0 s)")
+    assert world.load().rungs[2].split(": ")[1].startswith(world.load().instance_id)
     assert world.load().attempts[0].zone == "us-east-1c"
 
 
@@ -192,9 +224,9 @@ def test_an_instance_that_reported_before_the_launch_returned_settles_the_boot(w
     world.register()
     original = launching._record
 
-    def report_first(found, record, rung, launched, log):
+    def report_first(found, record, launched, log):
         world.report(record.with_changes({"instance_id": launched.instance_id}), 1, "booting")
-        return original(found, record, rung, launched, log)
+        return original(found, record, launched, log)
 
     monkeypatch.setattr(launching, "_record", report_first)
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from contracts.documents import schema
 from contracts.layout import run_prefix
 from contracts.models import ENSEMBLE
+from contracts.prices import prices
 from lambdas.core.acceptance import checked_request, deadline_at
 from lambdas.core.records import Attempt, RunRecord
 
@@ -88,8 +89,11 @@ def _of_kind(kind: str, field: dict[str, Any]) -> st.SearchStrategy[Any]:
 REQUEST_FIELDS = schema("run_request")["properties"]
 
 
+DEAREST_USD = max(kind["on_demand"] for kind in prices()["instance_usd_per_hour"].values())
+
+
 def _consistent(request: dict[str, Any]) -> dict[str, Any]:
-    """Return the request with the rules kept that are not in the schema: order, overlap, members of the ensemble."""
+    """Return the request with the rules kept that the schema does not have: order, overlap, ensemble, price limit."""
     if "quantile_levels" in request:
         request["quantile_levels"].sort()
     for name in ("past_covariates", "known_covariates"):
@@ -100,6 +104,8 @@ def _consistent(request: dict[str, Any]) -> dict[str, Any]:
         request["past_covariates"] = [c for c in request["past_covariates"] if c not in known]
     if ENSEMBLE in request.get("models", []):
         request["models"] = sorted({*request["models"], "SeasonalNaive", "AutoETS"})
+    if (request.get("max_usd_per_hour") or DEAREST_USD) < DEAREST_USD:
+        request["market"] = "spot"
     return request
 
 

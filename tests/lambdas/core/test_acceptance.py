@@ -55,6 +55,21 @@ def test_the_estimate_is_the_dearest_allowed_instance_for_all_of_its_time():
     assert estimate(request) == run_cost("g4dn.4xlarge", "on_demand", 3600, heartbeats=120)
 
 
+def test_a_price_limit_leaves_dearer_choices_out_of_the_estimate():
+    kinds = ["g4dn.xlarge", "g4dn.4xlarge"]
+    request = checked_request({"instance_types": kinds, "max_usd_per_hour": 0.6, "max_runtime_minutes": 60})
+
+    assert estimate(request) == run_cost("g4dn.xlarge", "on_demand", 3600, heartbeats=120)
+
+
+@pytest.mark.parametrize("market", ["on_demand", "spot_then_on_demand"])
+def test_a_price_limit_below_every_choice_is_refused_with_the_least_that_works(market):
+    given = {"market": market, "instance_types": ["g4dn.2xlarge", "g4dn.4xlarge"], "max_usd_per_hour": 0.5}
+    with pytest.raises(RequestInvalid, match=r"max_usd_per_hour: expected at least 0\.752 for .*, found 0\.5\."):
+        checked_request(given)
+    assert checked_request({**given, "market": "spot"})["max_usd_per_hour"] == 0.5
+
+
 def test_a_run_that_may_cost_more_than_its_cap_is_refused_with_both_figures():
     request = checked_request({"max_cost_usd": 1})
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from contracts.reasons import CapacityUnavailable, LaunchRefused, QuotaTooLow
 from lambdas.core.acceptance import checked_request
-from lambdas.core.ladder import Rung, client_token, meaning, rungs, verdict
+from lambdas.core.ladder import Answer, Rung, client_token, meaning, rungs, verdict
 
 SUBNETS = ["subnet-a", "subnet-b"]
 
@@ -67,7 +67,7 @@ def test_a_refusal_is_read_as_capacity_quota_or_final(code, expected):
     ],
 )
 def test_the_verdict_names_every_rung_and_ec2_s_answer(codes, kind):
-    log = [(Rung("spot", "g4dn.2xlarge", f"subnet-{n}"), code) for n, code in enumerate(codes)]
+    log = [Answer(Rung("spot", "g4dn.2xlarge", f"subnet-{n}"), code, at=0) for n, code in enumerate(codes)]
 
     error = verdict(log, 8)
 
@@ -77,8 +77,20 @@ def test_the_verdict_names_every_rung_and_ec2_s_answer(codes, kind):
 
 
 def test_a_quota_verdict_gives_the_command_to_ask_for_more():
-    error = verdict([(Rung("spot", "g4dn.2xlarge", "subnet-a"), "MaxSpotInstanceCountExceeded")], 8)
+    error = verdict([Answer(Rung("spot", "g4dn.2xlarge", "subnet-a"), "MaxSpotInstanceCountExceeded", at=0)], 8)
 
     assert (
         "request-service-quota-increase --service-code ec2 --quota-code L-3819A6DF --desired-value 8" in error.message
     )
+
+
+def test_a_price_limit_rules_out_dear_rungs_on_demand_and_leaves_spot_to_ec2():
+    kinds = ["g4dn.2xlarge", "g4dn.4xlarge"]
+    asked = {"market": "spot_then_on_demand", "instance_types": kinds, "max_usd_per_hour": 0.8}
+
+    ladder = rungs(checked_request(asked), ["subnet-a"], 1)
+
+    assert [str(rung) for rung in ladder if rung.too_dear] == ["on_demand g4dn.4xlarge in subnet-a"]
+    assert len(ladder) == 4
+    assert {rung.max_usd_per_hour for rung in ladder} == {0.8}
+    assert not any(rung.too_dear for rung in rungs(checked_request({**asked, "max_usd_per_hour": None}), ["a"], 1))
