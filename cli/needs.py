@@ -157,15 +157,16 @@ def budget(request: Document, stack: Stack) -> Need:
 def remedy(code: str, request: Document, stack: Stack) -> str:
     """Return the command that gets what a reason code says is missing."""
     bucket = f"s3://{stack.bucket}"
-    most = acceptance.estimate(request).total_usd
-    given = request["dataset"] or "my-data"
+    least_cap = math.ceil(100 * acceptance.estimate(request).total_usd) / 100
+    named = f"{bucket}/{layout.DATASETS}{request['dataset'] or 'my-data'}/"
     weights_to = shlex.quote(f"{bucket}/{layout.MODEL_WEIGHTS}{request['chronos_weights']}/")
     commands = {
-        "DatasetNotFound": f"aws s3 cp my-data.parquet {shlex.quote(f'{bucket}/{layout.DATASETS}{given}/')}",
-        "DatasetInvalid": f"aws s3 cp corrected.parquet {shlex.quote(f'{bucket}/{layout.DATASETS}{given}/')}",
+        "DatasetNotFound": f"aws s3 cp my-data.parquet {shlex.quote(named)}",
+        "DatasetInvalid": "Upload the corrected file in its place; where they are: aws s3 ls --recursive "
+        + shlex.quote(f"{bucket}/{layout.DATASETS}"),
         "ModelWeightsMissing": f"aws s3 sync models/chronos-bolt-nano {weights_to} --exclude '*.md'"
         if needs_weights(request["models"])
         else "",
-        "CostCapTooLow": f'Put "max_cost_usd": {most + 0.005:.2f} into the request, or lower max_runtime_minutes.',
+        "CostCapTooLow": f'Put "max_cost_usd": {least_cap:.2f} into the request, or lower max_runtime_minutes.',
     }
     return commands.get(code, "")

@@ -42,7 +42,7 @@ def permissions(request: Document, stack: Stack) -> Need:
     if not denied:
         return Need("your permissions", OK, f"{caller.arn} may start, follow and stop runs")
     names = ", ".join(action for one in denied for action in one["Action"])
-    return Need("your permissions", MISSING, f"{caller.arn} may not: {names}", _grant(caller, denied))
+    return Need("your permissions", MISSING, f"{caller.arn} may not: {names}", _grant(caller, allowances(stack)))
 
 
 def allowances(stack: Stack) -> list[dict[str, list[str]]]:
@@ -91,8 +91,9 @@ def _allowed(caller: Caller, statement: dict[str, list[str]]) -> bool:
     return all(decision == "allowed" for decision in decisions)
 
 
-def _grant(caller: Caller, denied: list[dict[str, list[str]]]) -> str:
-    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **one} for one in denied]}
+def _grant(caller: Caller, statements: list[dict[str, list[str]]]) -> str:
+    """Return the command that grants every statement: it replaces what an earlier one of the same name granted."""
+    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **one} for one in statements]}
     return (
         f"aws iam put-{caller.kind}-policy --{caller.kind}-name {shlex.quote(caller.name)} "
         f"--policy-name {POLICY_NAME} --policy-document {shlex.quote(json.dumps(policy))}"

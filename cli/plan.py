@@ -21,7 +21,7 @@ from lambdas.core.acceptance import checked_request
 
 DEFAULT = "{}"
 STANDARD_INPUT = "-"
-MOST_SHOWN = 300
+MOST_SHOWN = 600
 _MARKS = {OK: "ok", MISSING: "MISSING", UNKNOWN: "not known"}
 
 Look = Callable[[Document, Stack], Need]
@@ -93,7 +93,7 @@ def _looked_at(name: str, one: Look, request: Document, stack: Stack) -> Need:
 
 
 def _print(need: Need, out: TextIO) -> None:
-    print(f"  {_MARKS[need.state]:<10} {need.name:<17} {plain(need.found)[: 2 * MOST_SHOWN]}", file=out, flush=True)
+    print(f"  {_MARKS[need.state]:<10} {need.name:<17} {plain(need.found)[:MOST_SHOWN]}", file=out, flush=True)
     if need.remedy:
         print(f"{'':<31}{need.remedy}", file=out, flush=True)
 

@@ -84,7 +84,7 @@ def test_data_are_looked_at_with_the_checks_of_the_controller(stack: Stack) -> N
     found = looked_at({"dataset": "prices", **AUTO_ETS}, stack)["data set"]
     assert found.state == MISSING
     assert "row 2" in found.found
-    assert found.remedy.endswith("s3://bucket/datasets/prices/")
+    assert found.remedy.endswith("aws s3 ls --recursive s3://bucket/datasets/")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ class Iam:
         }
 
 
-def test_a_session_is_judged_by_its_role_and_granted_only_what_it_lacks(
+def test_a_session_is_judged_by_its_role_and_the_remedy_takes_nothing_away(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     iam = Iam({"states:StartExecution"})
@@ -187,8 +187,11 @@ def test_a_session_is_judged_by_its_role_and_granted_only_what_it_lacks(
     assert set(iam.asked) == {"arn:aws:iam::123456789012:role/team/Engineer"}
     given = shlex.split(need.remedy)
     assert given[:5] == ["aws", "iam", "put-role-policy", "--role-name", "Engineer"]
-    (statement,) = json.loads(given[-1])["Statement"]
-    assert statement == {"Effect": "Allow", "Action": ["states:StartExecution"], "Resource": [MACHINE]}
+    statements = json.loads(given[-1])["Statement"]
+    assert {"Effect": "Allow", "Action": ["states:StartExecution"], "Resource": [MACHINE]} in statements
+    assert len(statements) == len(permissions.allowances(stack))
+    assert "may not: states:StartExecution" in need.found
+    assert "dynamodb" not in need.found
     iam.denied.clear()
     assert permissions.permissions({}, stack).state == OK
 
