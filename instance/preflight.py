@@ -6,6 +6,7 @@ import platform
 import shutil
 import subprocess
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,14 @@ class Environment:
     sha256: str
 
 
+@cache
 def installed_packages() -> Environment:
-    """Return the installed packages; the hash is SHA-256 over the sorted lines `name==version`."""
-    found = {(dist.metadata["Name"] or "").lower(): dist.version for dist in distributions()}
+    """Return the installed packages; the hash is SHA-256 over the sorted lines `name==version`.
+
+    Each package's whole metadata is parsed for that, a tenth of a second in all, so it is looked at once a process.
+    """
+    described = [dist.metadata for dist in distributions()]
+    found = {(package["Name"] or "").lower(): package["Version"] for package in described}
     packages = {name: found[name] for name in sorted(found) if name}
     lines = "".join(f"{name}=={version}\n" for name, version in packages.items())
     return Environment(packages, hashlib.sha256(lines.encode()).hexdigest())

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 FIRST: Mapping[str, float] = {"exact": 0.9, "smooth": 0.1}
 LAST: Mapping[str, float] = {
-    "exact": 0.38,
+    "exact": 0.35,
     "structural": 0.20,
     "evolving": 0.14,
-    "walk": 0.12,
+    "walk": 0.15,
     "smooth": 0.09,
     "stationary": 0.04,
     "counts": 0.03,

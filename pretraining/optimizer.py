@@ -13,7 +13,7 @@ AVERAGE_WARM_UP = 20
 
 
 class Optimizers:
-    """Muon for the matrices inside the blocks (Jordan et al. 2024, "Muon"), AdamW for everything else.
+    """Muon for the matrices inside the blocks, AdamW for everything else.
 
     Parameters
     ----------
@@ -24,12 +24,14 @@ class Optimizers:
     def __init__(self, model: "torch.nn.Module", settings: Settings) -> None:
         import torch  # noqa: PLC0415 - seconds to import, and only for those who train
 
+        from pretraining.muon import Muon  # noqa: PLC0415 - imports torch
+
         named = dict(model.named_parameters())
         self._names = {id(weights): name for name, weights in named.items()}
         matrices = [weights for name, weights in named.items() if _is_inner_matrix(name, weights)]
         others = [weights for name, weights in named.items() if not _is_inner_matrix(name, weights)]
         self._parts: list[tuple[torch.optim.Optimizer, float]] = [
-            (torch.optim.Muon(matrices, lr=settings.muon_rate, weight_decay=0.0), settings.muon_rate),
+            (Muon(matrices, settings.muon_rate), settings.muon_rate),
             (torch.optim.AdamW(others, lr=settings.adam_rate, betas=(0.9, 0.98), weight_decay=0.0), settings.adam_rate),
         ]
 
