@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pretraining.curriculum import MIXED_FROM
 from pretraining.settings import Settings, SettingsChangedError
 
 REPORT_STEPS, CHECKPOINT_STEPS = 300, 600
@@ -18,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     budget.add_argument("--minutes", type=float, help="minutes of work (default: 90)")
     budget.add_argument("--steps", type=int, help="steps instead of minutes: the same weights on every run")
     parser.add_argument("--out", type=Path, default=Path("build/pretraining"), help="folder (default: %(default)s)")
+    parser.add_argument("--weights", type=Path, help="folder of weights to go on with, instead of random ones")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="processor cores to use (default: %(default)s)")
     options = parser.parse_args(arguments)
@@ -28,8 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     torch.set_num_threads(options.threads)
     allowed = Budget(steps=options.steps) if options.steps else Budget(minutes=options.minutes or 90.0)
+    # Weights that were trained before have learnt what the first part of the curriculum teaches.
+    allowed = replace(allowed, begins=MIXED_FROM if options.weights else 0.0)
     try:
-        training = Training(replace(Settings(), seed=options.seed), allowed, options.out)
+        training = Training(replace(Settings(), seed=options.seed), allowed, options.out, options.weights)
     except SettingsChangedError as error:
         print(f"pretraining: {error}", file=sys.stderr)
         return 1

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pretraining.settings import QUANTILE_LEVELS, Architecture
+from pretraining.settings import QUANTILE_LEVELS, Architecture, SettingsChangedError
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +36,33 @@ def build(architecture: Architecture, seed: int) -> Any:
         _look_at_neighbours(model.encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight)
         _look_at_the_end(model)
     return model
+
+
+def take(model: Any, folder: Path) -> None:
+    """Give `model` the weights in `folder`.
+
+    Raises
+    ------
+    SettingsChangedError
+        They are of another architecture.
+    """
+    import torch  # noqa: PLC0415 - see build
+    from safetensors.torch import load_file  # noqa: PLC0415 - it imports torch
+
+    found = load_file(folder / "model.safetensors")
+    wanted = dict(model.named_parameters())
+    other = sorted(
+        name for name in wanted.keys() | found.keys()
+        if name not in wanted or name not in found or wanted[name].shape != found[name].shape
+    )  # fmt: skip
+    if other:
+        raise SettingsChangedError(
+            f"{folder}: expected weights of the architecture in the settings, found others for {', '.join(other[:3])}. "
+            "Use weights that this program wrote with the same settings."
+        )
+    with torch.no_grad():
+        for name, weights in wanted.items():
+            weights.copy_(found[name])
 
 
 def save(model: Any, folder: Path) -> None:
@@ -97,7 +124,7 @@ def _initialise(name: str, weights: "torch.Tensor") -> None:
 
 
 def _look_at_neighbours(bias: "torch.Tensor") -> None:
-    """Let each head of the encoder begin by looking at one patch: three of four at one before its own, one after it.
+    """Let each head of the encoder begin by looking at one of the nearest patches, before or after its own.
 
     Heads that begin by looking everywhere alike see the mean of all phases of a season, which is nothing, so that no
     gradient says where to look.
@@ -108,10 +135,9 @@ def _look_at_neighbours(bias: "torch.Tensor") -> None:
         T5's relative position bias: the first half of the buckets is for patches before, the second for those after.
     """
     buckets, heads = bias.shape
-    before = heads - heads // 4
     for head in range(heads):
-        bucket = head + 1 if head < before else buckets // 2 + head - before + 1
-        bias[bucket, head] = FIRST_BIAS
+        distance, after = head // 2 + 1, head % 2
+        bias[after * buckets // 2 + distance, head] = FIRST_BIAS
 
 
 def _look_at_the_end(model: Any) -> None:

@@ -13,7 +13,7 @@ from pretraining import checkpoint
 from pretraining.curriculum import rate_at
 from pretraining.examples import examples
 from pretraining.loss import damped, pinball
-from pretraining.model import build, save
+from pretraining.model import build, save, take
 from pretraining.optimizer import Average, Optimizers
 from pretraining.settings import Settings
 from pretraining.validation import groups, ratios
@@ -30,16 +30,28 @@ class Budget:
     """When the training is over: after `steps`, or after `minutes` of work, whichever is given.
 
     With steps the result depends on the settings alone; with minutes also on how fast the computer is.
+
+    Parameters
+    ----------
+    minutes : float, optional
+    steps : int, optional
+    begins : float
+        Where in the curriculum the training begins, 0 to 1.
     """
 
     minutes: float | None = None
     steps: int | None = None
+    begins: float = 0.0
 
     def progress(self, step: int, seconds: float) -> float:
-        """Share of the budget that is used, 0 to 1."""
+        """Return how far the training is, `begins` to 1."""
+        used = self._used(step, seconds)
+        return self.begins + (1 - self.begins) * used if used < 1 else 1.0
+
+    def _used(self, step: int, seconds: float) -> float:
         if self.steps is not None:
-            return min(step / self.steps, 1.0)
-        return min(seconds / (60 * (self.minutes or 0.0)), 1.0) if self.minutes else 1.0
+            return step / self.steps
+        return seconds / (60 * self.minutes) if self.minutes else 1.0
 
 
 class Training:
@@ -51,11 +63,15 @@ class Training:
     budget : Budget
     out : Path
         Gets the folders checkpoint/ and model/ and the file training.json.
+    weights : Path, optional
+        Folder of weights of the same architecture to begin with instead of random ones.
     """
 
-    def __init__(self, settings: Settings, budget: Budget, out: Path) -> None:
+    def __init__(self, settings: Settings, budget: Budget, out: Path, weights: Path | None = None) -> None:
         self.settings, self.budget, self.out = settings, budget, out
         self.model = build(settings.architecture, settings.seed)
+        if weights is not None:
+            take(self.model, weights)
         self.optimizers = Optimizers(self.model, settings)
         self.average = Average(self.model, settings.average_decay)
         self.step, self.seconds, self.seen, self.smoothed = 0, 0.0, 0, 0.0

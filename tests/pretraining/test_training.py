@@ -113,6 +113,18 @@ def test_a_budget_of_minutes_ends_by_the_clock_and_one_of_steps_by_the_count():
     assert Budget(minutes=2).progress(step=10**6, seconds=60) == 0.5
     assert Budget(minutes=2).progress(step=0, seconds=500) == 1.0
     assert Budget(steps=10).progress(step=5, seconds=10**6) == 0.5
+    assert Budget(steps=10, begins=0.2).progress(step=5, seconds=0) == 0.6
+    assert Budget(steps=10, begins=0.2).progress(step=10, seconds=0) == 1.0
+
+
+def test_a_training_goes_on_with_finished_weights_and_refuses_those_of_another_architecture(tmp_path):
+    first = train(SMALL, 2, tmp_path / "first")
+    taken = Training(SMALL, Budget(steps=1), tmp_path / "second", tmp_path / "first" / "model")
+    larger = replace(SMALL, architecture=replace(SMALL.architecture, d_ff=96))
+
+    assert all(np.array_equal(value, weights(taken)[name]) for name, value in weights(first).items())
+    with pytest.raises(SettingsChangedError, match=r"dense|DenseReluDense"):
+        Training(larger, Budget(steps=1), tmp_path / "third", tmp_path / "first" / "model")
 
 
 def test_the_command_trains_and_writes_what_it_did(tmp_path, capsys, monkeypatch):
