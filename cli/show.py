@@ -100,8 +100,9 @@ def _waiting(record: RunRecord) -> str:
 
 
 def _ladder(record: RunRecord) -> str:
-    """Return what EC2 was asked for and said, unless the first answer was an instance."""
-    if len(record.rungs) <= len(record.attempts):
+    """Return what EC2 was asked for and said, unless each answer was an instance."""
+    launched = [attempt.instance_id for attempt in record.attempts]
+    if all(any(instance_id in line for instance_id in launched) for line in record.rungs):
         return ""
     return "Asked of EC2\n" + "\n".join(f"  {line}" for line in record.rungs)
 

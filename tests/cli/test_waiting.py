@@ -6,7 +6,7 @@ from cli import needs, show, watch
 from cli.stack import Stack
 from contracts.layout import run_prefix
 from lambdas.core.acceptance import checked_request
-from lambdas.core.records import RunRecord
+from lambdas.core.records import Attempt, RunRecord
 
 STACK = Stack(state_machine_arn="arn", bucket="bucket", runs_table="runs")
 SINCE = 1795456860
@@ -39,6 +39,15 @@ def test_show_says_that_the_run_waits_and_until_when_with_each_answer() -> None:
     )
     assert LINE in show._ladder(waits)
     assert show._waiting(_record("launching")) == ""
+
+
+def test_show_leaves_out_a_log_in_which_every_answer_was_an_instance() -> None:
+    attempt = Attempt(1, "i-1", "g4dn.2xlarge", "on_demand", "us-east-1a", SINCE)
+    line = "2026-11-23T18:01:00Z on_demand g4dn.2xlarge in subnet-a: i-1 (1.0 s)"
+    launched = _record("training").with_changes({"attempts": (attempt,), "rungs": (line,)})
+
+    assert show._ladder(launched) == ""
+    assert show._ladder(launched.with_changes({"rungs": (LINE, line)})) == f"Asked of EC2\n  {LINE}\n  {line}"
 
 
 def test_watch_says_when_the_run_asks_again_and_until_when() -> None:

@@ -3,9 +3,11 @@
 import re
 
 import pytest
+from botocore.exceptions import ClientError
 
 from contracts.reasons import CapacityUnavailable, LaunchRefused, QuotaTooLow, RunEnded
 from lambdas import launch_instance
+from lambdas.adapters.clients import AwsUnavailable
 from lambdas.core.inventory import unseen_launches
 from lambdas.core.waiting import NoCapacityYet
 from lambdas.flows import launching
@@ -209,6 +211,29 @@ def test_a_round_whose_answer_was_lost_goes_on_at_the_same_rung(world, launch, m
 
     assert [asked["ClientToken"][-5:] for asked in world.ec2.launches[-2:]] == ["rung4", "rung4"]
     assert len(world.instances()) == 1
+
+
+def test_a_round_whose_end_could_not_be_recorded_asks_its_last_rung_again_with_the_same_token(
+    world, launch, monkeypatch
+):
+    world.register({"capacity_wait_minutes": 10})
+    world.ec2.refusals = [NO_CAPACITY] * 4
+    claim = type(world.cloud.runs).claim_rung
+
+    def refuse(self, record, changes):
+        if "status" in changes:
+            raise ClientError({"Error": {"Code": "ThrottlingException", "Message": "slow"}}, "UpdateItem")
+        return claim(self, record, changes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(world.cloud.runs), "claim_rung", refuse)
+        with pytest.raises(AwsUnavailable):
+            launch()
+    with pytest.raises(NoCapacityYet):
+        launch(task_token="again")
+
+    assert [asked["ClientToken"][-5:] for asked in world.ec2.launches] == ["rung0", "rung1", "rung2", "rung2"]
+    assert world.load().rung == 3
 
 
 def test_a_run_that_ended_while_it_waited_asks_no_more(world, launch):
