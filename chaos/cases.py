@@ -203,7 +203,7 @@ def people() -> list[Case]:
 
 
 def capacity() -> list[Case]:
-    """Return each rung of the ladder refused, all refused, and refused after a partial launch."""
+    """Return each rung of the ladder refused, all refused, for a while or for good, and the quota reached."""
     short = "InsufficientInstanceCapacity"
     return [
         Case("capacity first rung refused", "capacity", (SUCCEEDED,), "the next rung has it",
@@ -213,6 +213,10 @@ def capacity() -> list[Case]:
         Case("capacity first type refused", "capacity", (SUCCEEDED,), "the second type has it",
              {"set": {"g4dn.xlarge": short}, "request": {"instance_types": ["g4dn.xlarge", "g4dn.2xlarge"]}}),
         Case("capacity all refused", "capacity", ("CapacityUnavailable",), "nobody has it", {"set": {"*": short}}),
+        Case("capacity comes while the run waits", "capacity", (SUCCEEDED,), "a later round has it",
+             {"set": {"*": {"error": short, "times": 5}}, "request": {"capacity_wait_minutes": 20}}),
+        Case("capacity never comes while the run waits", "capacity", ("CapacityUnavailable",), "nobody has it in time",
+             {"set": {"*": short}, "request": {"capacity_wait_minutes": 1.1}}),
         Case("capacity quota reached", "capacity", ("QuotaTooLow",), "the account's limit",
              {"set": {"*": "VcpuLimitExceeded"}}),
     ]  # fmt: skip

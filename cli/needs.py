@@ -104,6 +104,16 @@ def offerings(request: Document, stack: Stack) -> Need:
     return Need("instance types", MISSING, found, f"Set instance_types to what is offered: {command}")
 
 
+def capacity(request: Document, stack: Stack) -> Need:
+    """Say how long the run goes on asking when AWS has no capacity, which nobody can look up beforehand."""
+    del stack
+    minutes = request["capacity_wait_minutes"]
+    if not minutes:
+        return Need("capacity", OK, "asked for once; with capacity_wait_minutes the run would go on asking")
+    found = f"asked for once a minute, for {minutes:g} of the {request['max_runtime_minutes']:g} minutes at most"
+    return Need("capacity", OK, f"{found}; no machine is paid for meanwhile")
+
+
 def image(request: Document, stack: Stack) -> Need:
     """Look at the public parameter that names the machine image."""
     del request, stack

@@ -30,6 +30,7 @@ LOOKS: dict[str, Look] = {
     "model weights": needs.weights,
     "vCPU quota": needs.quota,
     "instance types": needs.offerings,
+    "capacity": needs.capacity,
     "machine image": needs.image,
     "your permissions": permissions,
     "cost": needs.cost,

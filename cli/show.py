@@ -12,7 +12,8 @@ from contracts import layout
 from contracts.documents import Document
 from contracts.plain import plain, plain_document
 from lambdas.core.acceptance import iso
-from lambdas.core.records import RunRecord, from_item
+from lambdas.core.records import WAITING, RunRecord, from_item
+from lambdas.core.waiting import waits_until
 
 # A stopped execution is cleaned up by an event; EC2 takes a minute or more to end an instance.
 CONCLUSION_SECONDS = 180
@@ -75,8 +76,8 @@ def report(stack: Stack, record: RunRecord) -> str:
     """Return all about one run as text."""
     where = f"s3://{stack.bucket}/{record.prefix}"
     parts = [
-        _verdict(record), _metrics(stack, record), _where(record, where), _ladder(record), _cost(record),
-        _receipt(stack, record),
+        _verdict(record), _waiting(record), _metrics(stack, record), _where(record, where), _ladder(record),
+        _cost(record), _receipt(stack, record),
     ]  # fmt: skip
     return "\n\n".join(part for part in parts if part)
 
@@ -88,9 +89,22 @@ def _verdict(record: RunRecord) -> str:
     return f"{head}\n{cause}" if cause else head
 
 
+def _waiting(record: RunRecord) -> str:
+    """Return until when a run waits for capacity, "" when it does not."""
+    if record.status != WAITING:
+        return ""
+    return (
+        f"AWS has had no capacity since {iso(record.capacity_since)}. The run asks again at "
+        f"{iso(record.launch_started_at)}, until {iso(waits_until(record))}; no machine is paid for meanwhile."
+    )
+
+
 def _ladder(record: RunRecord) -> str:
-    """Return what EC2 was asked for and said, unless the first answer was an instance."""
-    return "Asked of EC2\n" + "\n".join(f"  {line}" for line in record.rungs) if len(record.rungs) > 1 else ""
+    """Return what EC2 was asked for and said, unless each answer was an instance."""
+    launched = [attempt.instance_id for attempt in record.attempts]
+    if all(any(instance_id in line for instance_id in launched) for line in record.rungs):
+        return ""
+    return "Asked of EC2\n" + "\n".join(f"  {line}" for line in record.rungs)
 
 
 def _metrics(stack: Stack, record: RunRecord) -> str:

@@ -12,10 +12,11 @@ from botocore.exceptions import ClientError
 
 from cli.stack import Stack
 from contracts import layout
-from contracts.plain import plain_document
+from contracts.plain import plain, plain_document
 
 POLL_SECONDS = 1.0
 RUNNING = "RUNNING"
+WAITING = "WaitForCapacity"
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,15 @@ def glances(stack: Stack, execution_arn: str) -> Iterator[Glance]:
     states = boto3.client("stepfunctions")
     while True:
         execution = states.describe_execution(executionArn=execution_arn)
-        state, run = _newest_state(states, execution_arn)
+        state, given = _newest_state(states, execution_arn)
+        run = _object(given.get("run"))
         run_id = run.get("run_id")
         report = _report(stack, run_id) if run_id and state == "AwaitTraining" else {}
         yield Glance(
             status=execution["status"],
             state=state,
             phase=report.get("phase", ""),
-            progress=_progress(report),
+            progress=_waiting(given) if state == WAITING else _progress(report),
             run_id=run_id,
             at_most_usd=run.get("at_most_usd"),
             cause=execution.get("cause", "") or "",
@@ -76,15 +78,26 @@ def glances(stack: Stack, execution_arn: str) -> Iterator[Glance]:
 
 
 def _newest_state(states: Any, execution_arn: str) -> tuple[str, dict[str, Any]]:
-    """Return the state entered last and what AcceptRun said of the run, {} before it did."""
+    """Return the state entered last and its input, {} for one that is no object."""
     newest = states.get_execution_history(executionArn=execution_arn, reverseOrder=True, maxResults=50)["events"]
     for event in newest:
         details = event.get("stateEnteredEventDetails")
         if details:
-            state_input = json.loads(details.get("input") or "{}")
-            run = state_input.get("run") if isinstance(state_input, dict) else None
-            return details["name"], run if isinstance(run, dict) else {}
+            return details["name"], _object(json.loads(details.get("input") or "{}"))
     return "", {}
+
+
+def _object(document: Any) -> dict[str, Any]:
+    return document if isinstance(document, dict) else {}
+
+
+def _waiting(given: dict[str, Any]) -> str:
+    """Return when a run that waits for capacity asks again and until when, as LaunchInstance said."""
+    try:
+        said = _object(json.loads(_object(given.get("capacity")).get("Cause") or "{}")).get("errorMessage", "")
+    except ValueError:
+        return ""
+    return plain(str(said).partition(". Tried ")[0])
 
 
 def _report(stack: Stack, run_id: str) -> dict[str, Any]:

@@ -69,7 +69,8 @@ REASONS: dict[str, Reason] = {
         Reason(
             "CapacityUnavailable",
             "AWS had no capacity in any zone, instance type and market that the request allows.",
-            "Allow more instance_types or another market, or start again later.",
+            "Allow more instance_types or another market, let the run wait with capacity_wait_minutes, "
+            "or start again later.",
         ),
         Reason(
             "LaunchRefused",
@@ -168,6 +169,11 @@ REASONS: dict[str, Reason] = {
             "Cleanup could not remove everything within its time.",
             "Look at cleanup_status.json for what is left and delete it; the run's dead-man schedule goes on trying.",
         ),
+        Reason(
+            "RunEnded",
+            "The run had ended, and a run that has ended is not taken up again, by a redrive either.",
+            "Start again with start-execution or a new upload; python -m cli show <run id> says how the run ended.",
+        ),
         Reason("Aborted", "The execution was stopped by a person.", "Start again when ready."),
         Reason(
             "ExecutionTimedOut",
@@ -235,6 +241,10 @@ class CapacityUnavailable(RunError):
 
 class LaunchRefused(RunError):
     """EC2 refused the launch for a reason other than capacity."""
+
+
+class RunEnded(RunError):
+    """The run has been closed, so nothing may be done for it any more."""
 
 
 class PreflightFailed(RunError):

@@ -6,9 +6,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.adapters.clients import repeatable
 from lambdas.adapters.cloud import Cloud, cloud
+from lambdas.adapters.runs_table import Superseded
 from lambdas.adapters.telemetry import about, logger
 from lambdas.core.records import TRAINING, RunRecord
 from lambdas.flows.launching import end_others
+from lambdas.flows.recording import refuse_ended
 from lambdas.flows.reporting import report
 
 
@@ -29,7 +31,11 @@ def handler(event: dict[str, Any], _context: Any) -> None:
         # The instance has reported, so its launch is over, even if nobody heard EC2's answer.
         "launch_ended_at": record.launch_ended_at or found.now(),
     }
-    record = found.runs.begin_stage(record, changes)
+    try:
+        record = found.runs.begin_stage(record, changes)
+    except Superseded:
+        refuse_ended(found, record)
+        raise
     _end_others(found, record)
     report(found, record)
 

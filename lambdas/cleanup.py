@@ -7,6 +7,7 @@ from lambdas.adapters.cloud import Cloud, cloud
 from lambdas.adapters.telemetry import about, logger
 from lambdas.core.evidence import located
 from lambdas.core.records import RunRecord
+from lambdas.core.verdict import standing
 from lambdas.flows import evidence
 from lambdas.flows.cleaning import REARM_SECONDS, clean
 from lambdas.flows.recording import close, end_billing
@@ -28,6 +29,7 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
         verdict = _verdict(state["outcome"], [], where)
         return {"everything_gone": True, "done": True, "rounds": rounds, "verdict": verdict}
     about(record.run_id)
+    verdict = standing(record, state["outcome"])
     left = _clean(found, record)
     if left and rounds >= MAX_ROUNDS:
         logger.error("leftovers remain, the dead-man switch goes on", extra={"left": left})
@@ -36,7 +38,7 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
         "everything_gone": not left,
         "done": not left or rounds >= MAX_ROUNDS,
         "rounds": rounds,
-        "verdict": _verdict(state["outcome"], left, where),
+        "verdict": _verdict(verdict, left, where),
     }
 
 
@@ -45,7 +47,7 @@ def _keep_evidence(found: Cloud, record: RunRecord | None, execution_arn: str, s
     end = state["outcome"]
     if record is None and end["reason_code"]:
         evidence.keep_refusal(found, execution_arn, end["reason_code"], end["cause"], state.get("error", state))
-    elif record and end["reason_code"] == "InternalError":
+    elif record and end["reason_code"] == "InternalError" and not record.closed_at:
         evidence.keep(found, record, end["reason_code"], end["cause"], state.get("error"))
 
 

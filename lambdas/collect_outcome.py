@@ -21,13 +21,14 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     record = found.runs.of_execution(event["execution_arn"])
     if record:
         about(record.run_id, attempt=record.attempt)
-        record = take_in(found, record)
+        record = record if record.closed_at else take_in(found, record)
     state = found.compute.state_of(record.instance_id) if record and record.instance_id else ""
     end = ending(record, error, found.now(), state)
     if record:
         end = _checked(found, record, end)
     result = outcome(record, end, found.now())
-    if record and not end.completed:
+    # The evidence of a run that had ended is there, and tells more than that it had.
+    if record and not end.completed and not record.closed_at:
         evidence.keep(found, record, end.code, result["cause"], error)
     logger.info("outcome", extra={"outcome": result})
     return result

@@ -9,6 +9,7 @@ from lambdas.adapters.runs_table import Superseded
 from lambdas.adapters.telemetry import about, logger
 from lambdas.core.records import RunRecord
 from lambdas.flows.launching import await_end_of_others, begin, end_others, walk
+from lambdas.flows.recording import refuse_ended
 from lambdas.flows.reporting import report
 
 
@@ -24,7 +25,8 @@ def handler(event: dict[str, Any], _context: Any) -> None:
     try:
         launched = _launch(found, record, event)
     except Superseded as error:
-        raise LaunchRefused("The run has ended, or a later attempt has begun.") from error
+        refuse_ended(found, record)
+        raise LaunchRefused("A later attempt has begun.") from error
     logger.info("instance launched", extra={"instance_id": launched.instance_id, "rung": launched.rungs[-1]})
     report(found, launched)
 

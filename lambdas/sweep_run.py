@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from contracts.documents import Document
 from contracts.reasons import REASONS, explain
@@ -41,11 +41,14 @@ def handler(event: dict[str, Any], _context: Any) -> None:
         # This schedule has fired: before anything else can fail, another one is armed.
         found.schedules.arm(record.run_id, found.now() + REARM_SECONDS, fired=event.get("schedule", record.run_id))
     record = close(found, record)
-    if by_time:
-        _stop(record)
     verdict = _verdict(event, by_time)
+    if by_time:
+        _stop(record, "ExecutionTimedOut", "")
     _sweep(found, record, DEAD_MAN if by_time else "status_change", verdict)
     _conclude(found, found.runs.load(record.run_id) or record, verdict)
+    if not by_time and verdict["status"] != "completed":
+        # Redriven before this event came, the execution waits for a run that is closed now. Nothing is paid for that.
+        _stop(record, "RunEnded", "")
 
 
 def _expect_none(event: dict[str, Any]) -> None:
@@ -56,10 +59,11 @@ def _expect_none(event: dict[str, Any]) -> None:
     logger.info("no run was registered, so nothing was launched")
 
 
-def _stop(record: RunRecord) -> None:
+def _stop(record: RunRecord, code: str, detail: str) -> None:
+    """Stop the execution if it still runs, or runs again."""
     try:
-        executions.stop(record.execution_arn, "ExecutionTimedOut", explain("ExecutionTimedOut", ""))
-    except ClientError as error:
+        executions.stop(record.execution_arn, code, explain(code, detail))
+    except (ClientError, BotoCoreError) as error:
         logger.warning("could not stop the execution", extra={"problem": str(error)[:300]})
 
 

@@ -73,8 +73,12 @@ class Callbacks:
         stepfunctions._send_task_failure = self.send_task_failure
         stepfunctions._send_task_heartbeat = self.send_task_heartbeat
 
-    def run_execution(self, arn: str) -> None:
-        """Run an execution to its end, within the state machine's own TimeoutSeconds."""
+    def running(self, arn: str) -> bool:
+        """Return whether a thread still runs an execution, be it one that was stopped."""
+        return arn in self._runs
+
+    def run_execution(self, arn: str, walk: Callable[[str], None] | None = None) -> None:
+        """Run an execution to its end, within the state machine's own TimeoutSeconds; `walk` runs it from elsewhere."""
         execution = stepfunctions._executions.get(arn)
         if not execution:
             return
@@ -83,7 +87,7 @@ class Callbacks:
         _RUN.set(run)
         timer = self._watch(run)
         try:
-            self._original["_run_execution"](arn)
+            (walk or self._original["_run_execution"])(arn)
         except ExecutionEnded:
             logger.info("%s ended as %s while it waited", arn, execution["status"])
         finally:

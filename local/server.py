@@ -22,6 +22,7 @@ from local.event_faults import EventFaults
 from local.lambda_errors import LambdaErrors
 from local.launch_template import Launcher
 from local.permissions import Permissions
+from local.redrive import Redrive
 from local.service_quotas import ServiceQuotas
 from local.state_folder import CLOUD_MARKER, PARENT_MARKER, StateFolder, write_json
 from local.task_faults import TaskFaults
@@ -62,6 +63,7 @@ def build(folder: StateFolder) -> Ec2Host:
     LambdaErrors().install()
     callbacks = Callbacks()
     callbacks.install()
+    Redrive(callbacks).install()
     CallLog(folder.calls).install()
     TaskFaults(folder.tasks).install()
     EventFaults(folder.events).install()

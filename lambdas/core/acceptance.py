@@ -40,6 +40,7 @@ def checked_request(document: Any) -> Document:
     _check_models(request["models"])
     _check_covariates(request["past_covariates"], request["known_covariates"])
     _check_price_limit(request)
+    _check_capacity_wait(request)
     return request
 
 
@@ -67,6 +68,15 @@ def _check_price_limit(request: Document) -> None:
         raise RequestInvalid(
             f"max_usd_per_hour: expected at least {least:g} for {', '.join(kinds)} on demand, found {limit:g}. "
             "Raise it, allow a smaller instance type, or set market to spot."
+        )
+
+
+def _check_capacity_wait(request: Document) -> None:
+    wait, longest = request["capacity_wait_minutes"], request["max_runtime_minutes"]
+    if wait >= longest:
+        raise RequestInvalid(
+            f"capacity_wait_minutes: expected less than max_runtime_minutes, which counts waiting and is {longest:g}, "
+            f"found {wait:g}. Raise max_runtime_minutes by as much as you would wait, or wait less."
         )
 
 

@@ -40,6 +40,9 @@ _UNCLEAR = {
 }
 _QUOTA = {"VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded", "SpotInstanceCountExceeded"}
 
+# No capacity that waiting could bring: the zone does not offer the type, or our own price list rules it out.
+_LASTING = {"Unsupported", TOO_DEAR}
+
 QUOTA_CODES = {"on_demand": "L-DB2E81BA", "spot": "L-3819A6DF"}
 
 
@@ -96,8 +99,16 @@ def rungs(request: Document, subnet_ids: list[str], attempt: int) -> list[Rung]:
 
 
 def client_token(run_id: str, attempt: int, index: int) -> str:
-    """Return the idempotency token of a rung: new for each rung, as its parameters differ (64 ASCII characters)."""
+    """Return the idempotency token of a rung: new for each rung, as its parameters differ (64 ASCII characters).
+
+    `index` goes on growing from round to round, so the same rung of a later round is a new request to EC2.
+    """
     return f"{run_id}-attempt{attempt}-rung{index}"[:64]
+
+
+def round_from(index: int, count: int) -> range:
+    """Return the indexes that are left of a round which is at `index`, when the ladder has `count` rungs."""
+    return range(index, (index // count + 1) * count)
 
 
 def meaning(error_code: str) -> Refusal:
@@ -113,6 +124,13 @@ def meaning(error_code: str) -> Refusal:
     return "quota" if error_code in _QUOTA else "refused"
 
 
+def may_change(log: list[Answer]) -> bool:
+    """Return whether asking the ladder again later may give an instance: capacity was refused, and nothing for good."""
+    kinds = {meaning(answer.said) for answer in log}
+    lacking = [answer for answer in log if meaning(answer.said) == "capacity" and answer.said not in _LASTING]
+    return "refused" not in kinds and bool(lacking)
+
+
 def quota_command(market: str, wanted: int) -> str:
     """Return the command that asks AWS for a quota of `wanted` vCPUs."""
     return (
@@ -121,13 +139,11 @@ def quota_command(market: str, wanted: int) -> str:
     )
 
 
-def verdict(log: list[Answer], wanted_vcpus: int) -> RunError:
-    """Return the error after the last rung, naming each rung and EC2's answer."""
-    listing = "; ".join(f"{answer.rung}: {answer.said}" for answer in log)
+def verdict(log: list[Answer], wanted_vcpus: int, waited: str = "") -> RunError:
+    """Return the error after the last rung, naming each rung and EC2's answer, and how long was `waited` before."""
+    tried = f"{waited}Tried " + "; ".join(f"{answer.rung}: {answer.said}" for answer in log)
     kinds = {meaning(answer.said) for answer in log}
     if kinds == {"quota"}:
         command = quota_command(log[-1].rung.market, wanted_vcpus)
-        return QuotaTooLow(f"Tried {listing}. Ask for more with: {command}")
-    if "refused" in kinds:
-        return LaunchRefused(f"Tried {listing}.")
-    return CapacityUnavailable(f"Tried {listing}.")
+        return QuotaTooLow(f"{tried}. Ask for more with: {command}")
+    return LaunchRefused(f"{tried}.") if "refused" in kinds else CapacityUnavailable(f"{tried}.")

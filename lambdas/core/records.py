@@ -7,6 +7,7 @@ from typing import Any
 
 from contracts.documents import Document
 
+WAITING = "waiting"
 BOOT = "boot"
 TRAINING = "training"
 TERMINAL_STATES = ("completed", "failed", "interrupted")
@@ -29,8 +30,10 @@ class Attempt:
 class RunRecord:
     """All the controller knows of a run. Times are epoch seconds of the controller's clock, 0 when not yet.
 
-    `rung` is the rung of the ladder that EC2 was asked for last, at `rung_at`. Until `in_flight_until` EC2 may still
-    give, or hide, an instance that an earlier attempt asked for without an answer.
+    `rung` is the rung of the ladder that EC2 was asked for last, at `rung_at`, counted on over the rounds of an attempt
+    that has asked since `capacity_since`; while the run waits for capacity it is the one to be asked next, and
+    `launch_started_at` says when. Until `in_flight_until` EC2 may still give, or hide, an instance that an earlier
+    attempt asked for without an answer.
     """
 
     run_id: str
@@ -48,6 +51,7 @@ class RunRecord:
     task_token: str = field(default="", repr=False)
     launch_started_at: int = 0
     launch_ended_at: int = 0
+    capacity_since: int = 0
     rung: int = 0
     rung_at: int = 0
     in_flight_until: int = 0
@@ -75,6 +79,14 @@ class RunRecord:
     def execution_name(self) -> str:
         """Name of the execution, the last part of its ARN."""
         return self.execution_arn.rsplit(":", 1)[-1]
+
+    @property
+    def ended_as(self) -> str:
+        """How the run ended, in a sentence, as far as it is on record yet."""
+        if not self.ended_at:
+            return "It is being cleaned up."
+        code = f", {self.reason_code}" if self.reason_code else ""
+        return f"It ended as {self.status}{code}."
 
     def with_changes(self, changes: dict[str, Any]) -> "RunRecord":
         """Return the record with `changes` applied."""

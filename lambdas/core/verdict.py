@@ -12,6 +12,8 @@ GONE = ("shutting-down", "terminated", "stopping", "stopped")
 # AWS reports a missed heartbeat as States.Timeout though it documents States.HeartbeatTimeout: take both.
 _TIMEOUTS = ("States.Timeout", "States.HeartbeatTimeout")
 
+ENDED = "RunEnded"
+
 # Says nothing of the instance: what that reported itself comes first.
 _CALL_FAILED = "AwsUnavailable"
 
@@ -35,7 +37,8 @@ def ending(record: RunRecord | None, error: Document | None, now: int, instance_
     Parameters
     ----------
     record : RunRecord or None
-        With the newest system-state.json already applied: if that says completed, it completed, whatever failed.
+        With the newest system-state.json already applied: if that says completed, it completed, whatever failed. Unless
+        the run was closed before: then this is a redrive, and what the run ended as is on record or soon will be.
     error : dict or None
         `Error` and `Cause` that Step Functions caught.
     now : int
@@ -43,8 +46,8 @@ def ending(record: RunRecord | None, error: Document | None, now: int, instance_
     instance_state : str
         What EC2 says of the instance, "" when it says nothing: a timeout of an instance that is gone is a loss.
     """
-    if record and record.state == COMPLETED:
-        return Ending(COMPLETED)
+    if record and (record.closed_at or record.state == COMPLETED):
+        return Ending(ENDED, record.ended_as) if record.closed_at else Ending(COMPLETED)
     name = (error or {}).get("Error", "")
     detail = _message(error)
     if name in REASONS and name != _CALL_FAILED:
@@ -96,6 +99,20 @@ def _message(error: Document | None) -> str:
     except (ValueError, RecursionError):
         return cause
     return str(document.get("errorMessage", cause)) if isinstance(document, dict) else cause
+
+
+def standing(record: RunRecord | None, verdict: Document) -> Document:
+    """Return the verdict that an execution ends with: its own, unless another one is on record, which stands.
+
+    Only a redrive, or two nets at once, can come to a second verdict. A success that is on record is one.
+    """
+    if record is None or not record.ended_at:
+        return verdict
+    if record.status == COMPLETED:
+        return {"status": COMPLETED, "reason_code": None, "cause": None}
+    if verdict["status"] != COMPLETED and verdict["reason_code"] == record.reason_code:
+        return verdict
+    return {"status": "failed", "reason_code": ENDED, "cause": explain(ENDED, record.ended_as)}
 
 
 def outcome(record: RunRecord | None, end: Ending, now: int) -> Document:

@@ -2,6 +2,7 @@
 
 from contracts import layout
 from contracts.documents import Document, dump
+from contracts.reasons import RunEnded
 from lambdas.adapters.clients import AwsUnavailable
 from lambdas.adapters.cloud import Cloud
 from lambdas.adapters.quotas import vcpu_quotas
@@ -15,6 +16,8 @@ from lambdas.flows.staged import dataset_folder, weights_folder
 MAX_CLASHES = 99
 MONTH_READS = 50
 SOONEST_SECONDS = 60
+# AcceptRun with all of its tries, statemachine/training.asl.json, takes less.
+YOUNG_SECONDS = 900
 
 
 def accept(cloud: Cloud, document: object, execution_arn: str, created_at: int) -> RunRecord:
@@ -24,8 +27,11 @@ def accept(cloud: Cloud, document: object, execution_arn: str, created_at: int) 
     ------
     RunError
         Before anything is registered; its class is the reason code.
+    RunEnded
+        When a redrive comes here: the run has been closed, or was never registered while its execution was young.
     """
     record = cloud.runs.of_execution(execution_arn)
+    _refuse_redriven(cloud, record, created_at)
     request = record.request if record else acceptance.checked_request(document)
     dataset = dataset_folder(cloud.objects, request)
     weights = weights_folder(cloud.objects, request)
@@ -35,6 +41,14 @@ def accept(cloud: Cloud, document: object, execution_arn: str, created_at: int) 
         record = _register(cloud, {**request, "dataset": dataset["name"]}, execution_arn, created_at)
     _prepare(cloud, record, dataset, weights)
     return record
+
+
+def _refuse_redriven(cloud: Cloud, record: RunRecord | None, created_at: int) -> None:
+    if record and record.closed_at:
+        raise RunEnded(record.ended_as)
+    if record is None and cloud.now() - created_at > YOUNG_SECONDS:
+        # Its id, its deadline and its month would be of the past.
+        raise RunEnded(f"The execution began at {acceptance.iso(created_at)} and registered no run then.")
 
 
 def _prepare(cloud: Cloud, record: RunRecord, dataset: Document, weights: Document | None) -> None:

@@ -11,10 +11,9 @@ from lambdas.adapters.cloud import Cloud
 from lambdas.adapters.compute import Launched, LaunchFailed
 from lambdas.adapters.runs_table import Superseded
 from lambdas.adapters.telemetry import logger
-from lambdas.core import ladder
-from lambdas.core.acceptance import iso
+from lambdas.core import ladder, waiting
 from lambdas.core.inventory import in_flight_until
-from lambdas.core.records import BOOT, Attempt, RunRecord
+from lambdas.core.records import BOOT, WAITING, Attempt, RunRecord
 
 # Together with the last call to EC2 they stay within the function's time, see infra/workflow.py.
 ENDING_SECONDS = 60
@@ -39,6 +38,7 @@ def begin(cloud: Cloud, record: RunRecord, attempt: int, token: str) -> RunRecor
             "error_message": "",
             "rung": 0,
             "rung_at": 0,
+            "capacity_since": cloud.now(),
             "in_flight_until": in_flight_until(record),
         }
     )
@@ -90,6 +90,8 @@ def walk(cloud: Cloud, record: RunRecord) -> RunRecord:
 
     Raises
     ------
+    NoCapacityYet
+        When no rung gave an instance and the request lets the run ask the ladder again later.
     CapacityUnavailable, QuotaTooLow, LaunchRefused
         When no rung gave an instance; each rung and EC2's answer is named.
     AwsUnavailable
@@ -100,8 +102,8 @@ def walk(cloud: Cloud, record: RunRecord) -> RunRecord:
     log: list[ladder.Answer] = []
     gives_up_at = time.monotonic() + WALK_SECONDS
     rungs = ladder.rungs(record.request, list(cloud.settings.subnet_ids), record.attempt)
-    for index in range(record.rung, len(rungs)):
-        rung, asked_at, began = rungs[index], cloud.now(), time.monotonic()
+    for index in ladder.round_from(record.rung, len(rungs)):
+        rung, asked_at, began = rungs[index % len(rungs)], cloud.now(), time.monotonic()
         if rung.too_dear:
             log.append(ladder.Answer(rung, ladder.TOO_DEAR, asked_at))
             continue
@@ -115,8 +117,21 @@ def walk(cloud: Cloud, record: RunRecord) -> RunRecord:
             continue
         log.append(ladder.Answer(rung, launched.instance_id, asked_at, time.monotonic() - began))
         return _record(cloud, record, launched, log)
-    cloud.runs.note(record, {"launch_ended_at": cloud.now(), "rungs": (*record.rungs, *_lines(log))})
-    raise ladder.verdict(log, min(vcpus(kind) for kind in record.request["instance_types"]))
+    raise _no_instance(cloud, record, log, index + 1, len(rungs))
+
+
+def _no_instance(cloud: Cloud, record: RunRecord, log: list[ladder.Answer], following: int, count: int) -> Exception:
+    """Put a walk without an instance on record; returns whether to wait, or the verdict. Raises Superseded."""
+    now = cloud.now()
+    ended = {"launch_ended_at": now, "rungs": waiting.logged(record.rungs, log)}
+    again_at = waiting.again_at(record, log, now)
+    if again_at:
+        # The next round has rungs, and so tokens, of its own, and a boot time that does not count the wait.
+        cloud.runs.claim_rung(record, {**ended, "rung": following, "launch_started_at": again_at, "status": WAITING})
+        return waiting.NoCapacityYet(waiting.notice(record, log, again_at))
+    cloud.runs.note(record, ended)
+    smallest = min(vcpus(kind) for kind in record.request["instance_types"])
+    return ladder.verdict(log, smallest, waiting.waited(record, math.ceil(following / count), now))
 
 
 def _ask(cloud: Cloud, record: RunRecord, index: int, rung: ladder.Rung, gives_up_at: float) -> Launched:
@@ -146,7 +161,7 @@ def _record(cloud: Cloud, record: RunRecord, launched: Launched, log: list[ladde
     changes = {
         "instance_id": launched.instance_id,
         "attempts": record.attempts if known else (*record.attempts, entry),
-        "rungs": (*record.rungs, *_lines(log)),
+        "rungs": waiting.logged(record.rungs, log),
         "launch_ended_at": now,
     }
     try:
@@ -157,10 +172,6 @@ def _record(cloud: Cloud, record: RunRecord, launched: Launched, log: list[ladde
             extra={"instance_id": launched.instance_id, "result": cloud.compute.terminate(launched.instance_id)},
         )
         raise
-
-
-def _lines(log: list[ladder.Answer]) -> tuple[str, ...]:
-    return tuple(f"{iso(answer.at)} {answer.rung}: {answer.said} ({answer.seconds:.1f} s)" for answer in log)
 
 
 def _tags(cloud: Cloud, record: RunRecord) -> dict[str, str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from contracts import layout
 from contracts.documents import Document
+from contracts.reasons import RunEnded
 from lambdas.adapters.cloud import Cloud
 from lambdas.adapters.runs_table import Superseded
 from lambdas.adapters.telemetry import emit
@@ -62,6 +63,13 @@ def close(cloud: Cloud, record: RunRecord) -> RunRecord:
         return cloud.runs.close(record, {"closed_at": cloud.now(), "task_token": ""})
     except Superseded:
         return cloud.runs.load(record.run_id) or record
+
+
+def refuse_ended(cloud: Cloud, record: RunRecord) -> None:
+    """Raise RunEnded when the run has been closed: a redriven state must end at once, not wait for nobody."""
+    newest = cloud.runs.load(record.run_id) or record
+    if newest.closed_at:
+        raise RunEnded(newest.ended_as)
 
 
 def ended_attempts(record: RunRecord, now: int) -> dict[str, Any]:

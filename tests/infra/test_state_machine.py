@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from contracts.documents import schema
 from contracts.reasons import REASONS
+from lambdas.core.waiting import ROUND_SECONDS, NoCapacityYet
+from lambdas.flows.accepting import YOUNG_SECONDS
 
 ROOT = Path(__file__).parent.parent.parent
 TASKS = ("AcceptRun", "LaunchInstance", "AwaitTraining", "CollectOutcome", "Cleanup", "RecordRun")
@@ -103,8 +106,9 @@ def test_the_tasks_are_the_states_of_the_design_and_nothing_calls_aws_otherwise(
 @pytest.mark.parametrize("name", TASKS)
 def test_every_task_repeats_what_is_transient_and_catches_everything(states, name):
     (retry,) = states[name]["Retry"]
-    (catch,) = states[name]["Catch"]
+    *waits, catch = states[name]["Catch"]
 
+    assert [one["ErrorEquals"] for one in waits] == ([["NoCapacityYet"]] if name == "LaunchInstance" else [])
     assert set(retry["ErrorEquals"]) == {"States.ALL"} or set(retry["ErrorEquals"]) >= TRANSIENT
     assert 1 <= retry["MaxAttempts"] <= 10
     assert retry["MaxDelaySeconds"] <= 60
@@ -133,8 +137,35 @@ def test_every_wait_ends_by_the_request_s_own_limits(states):
         assert len(limits) == 1, name
 
 
+def test_a_wait_for_capacity_is_a_state_that_is_seen_and_leaves_no_error_behind(states):
+    (caught, _) = states["LaunchInstance"]["Catch"]
+    waiting = states["WaitForCapacity"]
+
+    # CollectOutcome would take what is left in $.error for the reason of the run's end.
+    assert caught == {"ErrorEquals": [NoCapacityYet.__name__], "ResultPath": "$.capacity", "Next": "WaitForCapacity"}
+    assert (waiting["Type"], waiting["Seconds"], waiting["Next"]) == ("Wait", ROUND_SECONDS, "LaunchInstance")
+
+
+def test_the_longest_wait_fits_into_an_execution_s_history(states):
+    """https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html: 25,000 events."""
+    longest = schema("run_request")["properties"]["capacity_wait_minutes"]["maximum"] * 60
+    # Entered, scheduled, started, submission failed or failed, exited; the wait's entered and exited.
+    events_a_round, room = 8, 2_000
+
+    assert longest / states["WaitForCapacity"]["Seconds"] * events_a_round < 25_000 - room
+
+
 def test_the_execution_s_own_limit_is_the_config_s(definition):
     assert definition["TimeoutSeconds"] == 48 * 3600
+
+
+def test_the_verdict_on_record_is_the_one_the_execution_ends_with(states):
+    """A redriven RecordRun may find another verdict than it brings; when it fails, its own one stands."""
+    record = states["RecordRun"]
+
+    assert record["ResultPath"] == "$.cleanup.verdict"
+    assert {"status.$", "reason_code.$", "cause.$"} <= set(record["ResultSelector"])
+    assert record["Catch"][0]["ResultPath"] == "$.error"
 
 
 def test_a_failed_execution_carries_reason_and_cause(states):
@@ -147,6 +178,16 @@ def test_a_failed_execution_carries_reason_and_cause(states):
 def test_the_next_attempt_drops_what_the_last_one_left(states):
     assert states["BeginNextAttempt"]["Parameters"] == {"run.$": "$.run", "attempt.$": "$.outcome.next_attempt"}
     assert states["BeginNextAttempt"]["Next"] == "LaunchInstance"
+
+
+def test_every_try_of_acceptance_comes_while_its_execution_is_young(states):
+    """An execution that is older has been redriven, and registers no run any more."""
+    (retry,) = states["AcceptRun"]["Retry"]
+    tries = retry["MaxAttempts"] + 1
+
+    assert (
+        tries * states["AcceptRun"]["TimeoutSeconds"] + retry["MaxAttempts"] * retry["MaxDelaySeconds"] < YOUNG_SECONDS
+    )
 
 
 def test_the_payload_samples_are_what_the_states_send(states, event):

@@ -382,7 +382,9 @@ def test_a_sweep_by_time_leaves_neither_schedule(world, event):
 
 
 def test_a_switch_is_never_armed_for_the_past(world, event):
+    """A redrive may call AcceptRun again days later, for a run that nobody has closed."""
     world.put_inputs()
+    accept_run.handler({**event("state_accept_run"), "request": {}}, world.context)
     world.clock.now = 1795456800 + 7 * 86400
 
     accept_run.handler({**event("state_accept_run"), "request": {}}, world.context)

@@ -49,7 +49,8 @@ def test_verdict_cost_and_metrics_are_recorded(world, record, run):
     answer = record()
 
     expected = run_cost("g4dn.2xlarge", "on_demand", 600, 20).total_usd
-    assert answer == {"recorded": True, "cost_usd": round(expected, 4)}
+    verdict = {"status": "completed", "reason_code": None, "cause": None}
+    assert answer == {"recorded": True, "cost_usd": round(expected, 4), **verdict}
     stored = world.load()
     assert (stored.status, stored.ended_at) == ("completed", world.clock.now)
     assert stored.cost_usd == pytest.approx(expected, abs=1e-6)
@@ -100,7 +101,9 @@ def test_a_run_without_metadata_is_recorded_without_metrics(world, record, run):
 
 
 def test_a_refused_request_has_no_run_to_record(world, record):
-    assert record(status="failed", reason_code="RequestInvalid", cause="why") == {"recorded": False, "cost_usd": 0.0}
+    refused = {"status": "failed", "reason_code": "RequestInvalid", "cause": "why"}
+
+    assert record(**refused) == {"recorded": False, "cost_usd": 0.0, **refused}
     assert world.keys() == []
 
 

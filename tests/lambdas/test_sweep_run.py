@@ -1,8 +1,10 @@
 """Events of ended executions and dead-man switches: what the workflow did not clean, the sweep does. Runs on moto."""
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from lambdas import sweep_run
+from lambdas.adapters import executions
 from lambdas.core.costs import actual_cost
 from lambdas.flows.recording import ended_attempts
 
@@ -71,6 +73,19 @@ def test_the_sweep_cleans_up_even_when_the_execution_cannot_be_stopped(world, sw
     sweep("dead_man_switch")
 
     assert world.instance_state(training.instance_id) == "terminated"
+
+
+@pytest.mark.parametrize("name", ["dead_man_switch", "stepfunctions_execution_aborted"])
+def test_the_sweep_concludes_even_when_step_functions_does_not_answer(world, sweep, training, monkeypatch, name):
+    def unreachable(*_arguments):
+        raise EndpointConnectionError(endpoint_url="https://states.us-east-1.amazonaws.com")
+
+    monkeypatch.setattr(executions, "stop", unreachable)
+
+    sweep(name)
+
+    assert world.instance_state(training.instance_id) == "terminated"
+    assert world.load().ended_at > 0
 
 
 def test_after_a_normal_end_the_event_changes_nothing_of_the_verdict(world, sweep, ended):

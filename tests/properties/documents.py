@@ -93,7 +93,7 @@ DEAREST_USD = max(kind["on_demand"] for kind in prices()["instance_usd_per_hour"
 
 
 def _consistent(request: dict[str, Any]) -> dict[str, Any]:
-    """Return the request with the rules kept that the schema does not have: order, overlap, ensemble, price limit."""
+    """Return the request with the rules kept that the schema does not have: order, overlap, ensemble, price, wait."""
     if "quantile_levels" in request:
         request["quantile_levels"].sort()
     for name in ("past_covariates", "known_covariates"):
@@ -106,6 +106,8 @@ def _consistent(request: dict[str, Any]) -> dict[str, Any]:
         request["models"] = sorted({*request["models"], "SeasonalNaive", "AutoETS"})
     if (request.get("max_usd_per_hour") or DEAREST_USD) < DEAREST_USD:
         request["market"] = "spot"
+    if request.get("capacity_wait_minutes", 0) >= request.get("max_runtime_minutes", 120):
+        del request["capacity_wait_minutes"]
     return request
 
 

@@ -45,7 +45,8 @@ def definition() -> str:
         text = text.replace(f"${{{name}Arn}}", name)
     text = text.replace("${RunsAddress}", f"s3://{BUCKET}/{layout.RUNS}")
     document = json.loads(text.replace("${ExecutionTimeoutSeconds}", "3600"))
-    document["States"]["WaitForDeletion"]["Seconds"] = 1
+    for name in ("WaitForDeletion", "WaitForCapacity"):
+        document["States"][name]["Seconds"] = 1
     return json.dumps(document)
 
 

@@ -70,6 +70,14 @@ def test_a_price_limit_below_every_choice_is_refused_with_the_least_that_works(m
     assert checked_request({**given, "market": "spot"})["max_usd_per_hour"] == 0.5
 
 
+def test_a_wait_for_capacity_leaves_time_for_the_run():
+    with pytest.raises(RequestInvalid, match=r"capacity_wait_minutes: expected less than max_runtime_minutes, .* 120"):
+        checked_request({"capacity_wait_minutes": 120})
+
+    assert checked_request({})["capacity_wait_minutes"] == 0
+    assert checked_request({"capacity_wait_minutes": 120, "max_runtime_minutes": 200})["capacity_wait_minutes"] == 120
+
+
 def test_a_run_that_may_cost_more_than_its_cap_is_refused_with_both_figures():
     request = checked_request({"max_cost_usd": 1})
 
