@@ -106,10 +106,10 @@ class RunsTable:
         """Write the verdict once, its cost in place of the estimate. Raises Superseded when there is one already."""
         return self._account(record, changes, Attr("ended_at").eq(0), changes["cost_usd"])
 
-    def recost(self, record: RunRecord, cost_usd: float) -> RunRecord:
+    def recost(self, record: RunRecord, changes: dict[str, Any]) -> RunRecord:
         """Correct the cost of a run that has its verdict. Raises Superseded when it is not what `record` says."""
         unchanged = Attr("cost_usd").eq(usd(record.cost_usd))
-        return self._account(record, {"cost_usd": cost_usd}, unchanged, cost_usd - record.cost_usd)
+        return self._account(record, changes, unchanged, changes["cost_usd"] - record.cost_usd)
 
     def since(self, run_id_prefix: str) -> list[RunRecord]:
         """Return the records whose run id begins with `run_id_prefix` (`202611` is a month), newest first."""

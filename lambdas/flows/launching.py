@@ -40,6 +40,7 @@ def begin(cloud: Cloud, record: RunRecord, attempt: int, token: str) -> RunRecor
             "rung": 0,
             "rung_at": 0,
             "in_flight_until": in_flight_until(record),
+            "earlier_reports": record.earlier_reports + record.seq,
         }
     )
     now = cloud.now()

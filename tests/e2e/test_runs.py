@@ -46,7 +46,14 @@ def test_a_run_that_succeeds_leaves_every_artifact_as_its_checksum_says(runner: 
     assert set(metadata["models"]) == {"ChronosZeroShot", "AutoETS"}
     assert metadata["models"]["AutoETS"]["metrics"]["mase"] < 1.5
     assert ended.record.metrics["AutoETS"]["mae"] == metadata["models"]["AutoETS"]["metrics"]["mae"]
-    assert ended.record.cost_usd > 0
+    history = runner.client("stepfunctions").get_execution_history(executionArn=ended.arn, maxResults=1000)["events"]
+    entered = [e["stateEnteredEventDetails"]["name"] for e in history if "stateEnteredEventDetails" in e]
+    cost = ended.record.cost
+    assert (cost["transitions"], cost["transitions_from"]) == (len(entered), "history")
+    assert cost["total_usd"] == pytest.approx(ended.record.cost_usd, abs=1e-6)
+    assert cost["total_usd"] > cost["instance_usd"] > 0
+    assert cost["reports"] >= 3
+    assert 0 < cost["function_seconds"] < 120
     registry = json.loads(runner.client("s3").get_object(Bucket=runner.bucket, Key=layout.REGISTRY)["Body"].read())
     assert ended.record.run_id in [run["run_id"] for run in registry["runs"] if run["status"] == "completed"]
 
