@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from contracts import layout
 from contracts.documents import DocumentInvalid, parse
-from contracts.reasons import REASONS
+from contracts.reasons import reported
 from instance.identity import Folders, Identity
 from instance.limits import Limits, Outcome, heartbeat_seconds, limits_of
 from instance.metadata_service import MetadataService
@@ -192,7 +192,7 @@ class Supervisor:
             case {"event": "finished", "phase": str(phase), "status": str(status), "details": dict(details)}:
                 self.record.finish(phase, status if status in STATUSES else "fail", details)
             case {"event": "failed", "code": str(code), "message": str(message)}:
-                self.told = Outcome("failed", code if code in REASONS else "TrainingFailed", message)
+                self.told = Outcome("failed", *reported(code, message, fallback="TrainingFailed"))
             case {"event": "artifacts", "artifacts": list(artifacts)}:
                 self.record.artifacts = artifacts
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from contracts.documents import Document
 from contracts.reasons import REASONS, explain
 from lambdas.core.records import BOOT, TERMINAL_STATES, RunRecord
+from lambdas.core.reducer import own_reason
 
 COMPLETED = "completed"
 GONE = ("shutting-down", "terminated", "stopping", "stopped")
@@ -50,8 +51,7 @@ def ending(record: RunRecord | None, error: Document | None, now: int, instance_
     if name in REASONS and name != _CALL_FAILED:
         return Ending(name, detail or _on_record(record, now))
     if record and record.state in TERMINAL_STATES:
-        fallback = "SpotInterrupted" if record.state == "interrupted" else "TrainingFailed"
-        return Ending(record.error_code if record.error_code in REASONS else fallback, record.error_message)
+        return Ending(*own_reason(record))
     if record and name in _TIMEOUTS:
         return _timed_out(record, now, instance_state)
     if name == _CALL_FAILED:

@@ -112,6 +112,13 @@ def test_the_terminal_state_is_written_after_everything_else(scene: Scene) -> No
     assert {f"{PREFIX}training.json", f"{PREFIX}logs/attempt-2/training.log"} <= set(written)
 
 
+def test_a_worker_s_reason_that_no_machine_can_know_is_told_as_a_failed_training(scene: Scene) -> None:
+    state = scene.run("phase('training'); tell(event='failed', code='Aborted', message='row 7'); sys.exit(1)")
+    assert state["error"]["code"] == "TrainingFailed"
+    assert "Aborted" in state["error"]["message"]
+    assert "row 7" in state["error"]["message"]
+
+
 def test_the_workers_own_reason_is_passed_on(scene: Scene) -> None:
     state = scene.run("phase('training'); tell(event='failed', code='DatasetInvalid', message='row 7'); sys.exit(1)")
     assert state["status"] == "failed"
