@@ -21,6 +21,9 @@ _REFUSED = "ConditionalCheckFailed"
 # A transaction that meets another one on the same item is cancelled and not repeated by boto3:
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
 _CROWDED = ("TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded")
+# A plain write that meets a transaction on its item is refused, not repeated by boto3 either, and changed nothing:
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html
+_CONFLICT = "TransactionConflictException"
 PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 
 
@@ -195,12 +198,18 @@ class RunsTable:
         }
 
     def _update(self, record: RunRecord, changes: dict[str, Any], condition: ConditionBase) -> RunRecord:
-        try:
-            client("dynamodb").update_item(**self._change(record.run_id, changes, condition))
-        except ClientError as error:
-            if error_code(error) == "ConditionalCheckFailedException":
-                raise Superseded(record.run_id) from error
-            raise
+        change = self._change(record.run_id, changes, condition)
+        for pause in (*PAUSES_SECONDS, None):
+            try:
+                client("dynamodb").update_item(**change)
+            except ClientError as error:
+                if error_code(error) == "ConditionalCheckFailedException":
+                    raise Superseded(record.run_id) from error
+                if pause is None or error_code(error) != _CONFLICT:
+                    raise
+                time.sleep(pause)
+            else:
+                break
         return replace(record, **changes)
 
 
