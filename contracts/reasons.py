@@ -192,8 +192,14 @@ REASONS: dict[str, Reason] = {
             "Look at the execution's history for the state it waited in, and report it: other limits come first.",
         ),
         Reason(
+            "PermissionMissing",
+            "AWS refused a call for want of a permission.",
+            "Deploy the stack again; if it repeats, look for a service control policy, a permissions boundary or a "
+            "resource's policy that denies the named action to the named role.",
+        ),
+        Reason(
             "AwsUnavailable",
-            "AWS refused, throttled or did not answer, however often it was asked.",
+            "AWS throttled, failed or did not answer, however often it was asked.",
             "Read the call named in the cause; look at the AWS Health Dashboard, and start again later.",
         ),
         Reason(
@@ -266,6 +272,10 @@ class CapacityUnavailable(RunError):
 
 class LaunchRefused(RunError):
     """EC2 refused the launch for a reason other than capacity."""
+
+
+class PermissionMissing(RunError):
+    """AWS refused a call for want of a permission: asked again, it refuses again."""
 
 
 class PreflightFailed(RunError):

@@ -13,8 +13,8 @@ GONE = ("shutting-down", "terminated", "stopping", "stopped")
 # AWS reports a missed heartbeat as States.Timeout though it documents States.HeartbeatTimeout: take both.
 _TIMEOUTS = ("States.Timeout", "States.HeartbeatTimeout")
 
-# Says nothing of the instance: what that reported itself comes first.
-_CALL_FAILED = "AwsUnavailable"
+# These say nothing of the instance: what that reported itself comes first.
+_CALL_FAILED = ("AwsUnavailable", "PermissionMissing")
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ def ending(record: RunRecord | None, error: Document | None, now: int, instance_
         return Ending(COMPLETED)
     name = (error or {}).get("Error", "")
     detail = _message(error)
-    if name in REASONS and name != _CALL_FAILED:
+    if name in REASONS and name not in _CALL_FAILED:
         return Ending(name, detail or _on_record(record, now))
     if record and record.state in TERMINAL_STATES:
         return Ending(*own_reason(record))
     if record and name in _TIMEOUTS:
         return _timed_out(record, now, instance_state)
-    if name == _CALL_FAILED:
+    if name in _CALL_FAILED:
         return Ending(name, detail)
     return Ending("InternalError", f"{name}: {detail}" if name else "The workflow ended without an error or a result.")
 

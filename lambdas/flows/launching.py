@@ -91,7 +91,7 @@ def walk(cloud: Cloud, record: RunRecord) -> RunRecord:
 
     Raises
     ------
-    CapacityUnavailable, QuotaTooLow, LaunchRefused
+    CapacityUnavailable, QuotaTooLow, LaunchRefused, PermissionMissing
         When no rung gave an instance; each rung and EC2's answer is named.
     AwsUnavailable
         When EC2 gave no clear answer in time; the next call asks the same rung with the same token.
@@ -110,7 +110,7 @@ def walk(cloud: Cloud, record: RunRecord) -> RunRecord:
             launched = _ask(cloud, record, index, rung, gives_up_at)
         except LaunchFailed as error:
             logger.warning("a rung refused", extra={"rung": str(rung), "problem": str(error)})
-            log.append(ladder.Answer(rung, error.code, asked_at, time.monotonic() - began))
+            log.append(ladder.Answer(rung, error.code, asked_at, time.monotonic() - began, error.message))
             if ladder.meaning(error.code) == "refused" or time.monotonic() > gives_up_at:
                 break
             continue

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from contracts.reasons import CapacityUnavailable, LaunchRefused, QuotaTooLow
+from contracts.reasons import CapacityUnavailable, LaunchRefused, PermissionMissing, QuotaTooLow
 from lambdas import launch_instance
 from lambdas.flows import launching
 from lambdas.flows.launching import begin
@@ -98,7 +98,7 @@ def test_the_ladder_goes_on_until_a_zone_has_capacity(world, launch):
 
     assert [asked["SubnetId"] for asked in world.ec2.launches] == list(world.cloud.settings.subnet_ids)
     assert len({asked["ClientToken"] for asked in world.ec2.launches}) == 3
-    assert world.load().rungs[0].endswith(f": {NO_CAPACITY} (0.0 s)")
+    assert re.search(rf": {NO_CAPACITY} \(0\.\d s\)$", world.load().rungs[0])
     assert world.load().rungs[2].split(": ")[1].startswith(world.load().instance_id)
     assert world.load().attempts[0].zone == "us-east-1c"
 
@@ -129,7 +129,7 @@ def test_a_refusal_that_repeats_everywhere_ends_the_walk_at_once(world, launch):
     world.register()
     world.ec2.refusals = ["UnauthorizedOperation", ""]
 
-    with pytest.raises(LaunchRefused, match="UnauthorizedOperation"):
+    with pytest.raises(PermissionMissing, match=r"RunInstances .*UnauthorizedOperation"):
         launch()
 
     assert len(world.ec2.launches) == 1
