@@ -12,6 +12,7 @@ MINIMUM_BILLED_SECONDS = 60
 ROOT_VOLUME_GIB = 100
 FUNCTION_GIB = 0.25
 REPORT_FUNCTION_SECONDS = 0.1
+WRITTEN_PER_REPORT = 2
 # Before a run, and where its history cannot be read: ten states, one more round of cleanup, some retries.
 ASSUMED_TRANSITIONS = 15
 
@@ -100,7 +101,8 @@ def request_cost(reports: int, transitions: int, invocations: int = 0, function_
     ----------
     reports : int
         Writings of system-state.json: each is an S3 PUT, an event of S3, which is one that EventBridge charges for
-        (https://aws.amazon.com/eventbridge/pricing/), and a call of a function.
+        (https://aws.amazon.com/eventbridge/pricing/), and a call of a function. At most one upload of the log's end
+        goes with each (`instance/log_tail.py`): another PUT and another event, counted as if it always did.
     transitions : int
         States entered and retries: each retry is charged as another transition
         (https://aws.amazon.com/step-functions/pricing/).
@@ -110,7 +112,7 @@ def request_cost(reports: int, transitions: int, invocations: int = 0, function_
     price = prices()
     calls, seconds = invocations + reports, function_seconds + reports * REPORT_FUNCTION_SECONDS
     of_functions = calls * price["lambda_request_usd"] + seconds * FUNCTION_GIB * price["lambda_arm_usd_per_gib_second"]
-    written = reports * (price["s3_put_usd"] + price["event_usd"])
+    written = WRITTEN_PER_REPORT * reports * (price["s3_put_usd"] + price["event_usd"])
     return Cost(0.0, 0.0, 0.0, written + of_functions, transitions * price["state_transition_usd"])
 
 

@@ -74,6 +74,8 @@ class Workflow(Construct):
             allow.write_objects(f"{layout.RUNS}*"),
             # A receipt takes the place of an older one only, so whoever writes it reads it first.
             allow.read_objects(f"{layout.RUNS}*/{layout.CLEANUP_STATUS}"),
+            # To name in ending.json the logs that are there.
+            allow.read_objects(f"{layout.RUNS}*/logs/"),
             allow.know_absence(),
             allow.schedules(["GetSchedule", "DeleteSchedule", "CreateSchedule", "UpdateSchedule"]),
             allow.pass_role(self.scheduler_role, "scheduler.amazonaws.com"),

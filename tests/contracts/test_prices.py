@@ -14,15 +14,15 @@ MARKETS = ("on_demand", "spot")
 def test_an_hour_of_g4dn_2xlarge_costs_what_a_pocket_calculator_says():
     cost = run_cost("g4dn.2xlarge", "on_demand", seconds=3600, heartbeats=120, transitions=15)
 
-    # 100 GiB at 0.08 a month of 730 hours; a PUT, an event, a Lambda request and 0.025 GiB-seconds a heartbeat.
+    # 100 GiB at 0.08 a month of 730 hours; two PUTs with their events, a call of 0.025 GiB-seconds a heartbeat.
     assert cost.instance_usd == pytest.approx(0.752)
     assert cost.volume_usd == pytest.approx(8 / 730)
     assert cost.address_usd == pytest.approx(0.005)
-    assert cost.requests_usd == pytest.approx(120 * (0.000005 + 0.000001 + 0.0000002 + 0.025 * 0.0000133334))
+    assert cost.requests_usd == pytest.approx(120 * (2 * 0.000006 + 0.0000002 + 0.025 * 0.0000133334))
     assert cost.transitions_usd == pytest.approx(15 * 0.000025)
     assert cost.rounded() == {
-        "instance_usd": 0.752, "volume_usd": 0.011, "address_usd": 0.005, "requests_usd": 0.0008,
-        "transitions_usd": 0.0004, "total_usd": 0.7691,
+        "instance_usd": 0.752, "volume_usd": 0.011, "address_usd": 0.005, "requests_usd": 0.0015,
+        "transitions_usd": 0.0004, "total_usd": 0.7698,
     }  # fmt: skip
 
 
