@@ -24,6 +24,12 @@ METRICS = {
 }  # fmt: skip
 
 
+PARTS = {
+    "instance_usd": "instance", "volume_usd": "volume", "address_usd": "address", "requests_usd": "requests",
+    "transitions_usd": "transitions",
+}  # fmt: skip
+
+
 class RunMissing(RuntimeError):
     """There is no such run."""
 
@@ -186,7 +192,19 @@ def _cost(record: RunRecord) -> str:
     for a in record.attempts:
         lived = f"{(a.ended_at or record.ended_at) - a.launched_at} s (a minute is billed at least)"
         lines.append(f"  attempt {a.attempt}: {a.instance_type} {a.market}, {lived} from {iso(a.launched_at)}")
-    return "\n".join(lines)
+    return "\n".join(lines + _breakdown(record.cost))
+
+
+def _breakdown(cost: Document) -> list[str]:
+    """Return the parts of a cost and what they were made from; a run of an earlier version has none."""
+    if not cost:
+        return []
+    counted = {"history": "counted in the execution's history", "assumed": "assumed"}[cost["transitions_from"]]
+    return [
+        "  " + ", ".join(f"{title} {cost[part]:.6f}" for part, title in PARTS.items()),
+        f"  {cost['transitions']} state transitions, {counted}; {cost['reports']} reports; "
+        f"{cost['function_calls']} calls of functions; prices of {cost['prices_as_of']}",
+    ]
 
 
 def _receipt(stack: Stack, record: RunRecord) -> str:

@@ -19,6 +19,9 @@ CLEANUP_STATUS = "cleanup_status.json"
 MODEL_METADATA = "model_metadata.json"
 ENDING = "ending.json"
 CONSOLE = "console.log"
+TRAINING_LOG = "training.log"
+# What a machine keeps of itself beside ending.json.
+MACHINE_LOGS = ("bootstrap.log", TRAINING_LOG, "cloud-init-output.log")
 
 # Names the newest Deep Learning AMI: https://docs.aws.amazon.com/dlami/latest/devguide/find-dlami-id.html
 AMI_PARAMETER = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-amazon-linux-2023/latest/ami-id"

@@ -20,12 +20,15 @@ class Reason:
         What happened and what to do, for the person who started the run.
     retryable : bool
         Whether a new instance can help.
+    of_instance : bool
+        Whether it can be true of an instance, so that one may report it of itself.
     """
 
     code: str
     sentence: str
     next_step: str
     retryable: bool = False
+    of_instance: bool = False
 
 
 REASONS: dict[str, Reason] = {
@@ -45,11 +48,13 @@ REASONS: dict[str, Reason] = {
             "DatasetInvalid",
             "The data set cannot be used.",
             "Correct the file or the request as the cause says, and start again.",
+            of_instance=True,
         ),
         Reason(
             "ModelWeightsMissing",
             "The Chronos weights are missing or not usable.",
             "Copy the weights folder (config.json, model.safetensors) to cached-models/<name>/ and start again.",
+            of_instance=True,
         ),
         Reason(
             "QuotaTooLow",
@@ -87,38 +92,45 @@ REASONS: dict[str, Reason] = {
             "BootFailed",
             "The instance's bootstrap failed.",
             "Read logs/attempt-<n>/bootstrap.log of the run, correct what it names and start again.",
+            of_instance=True,
         ),
         Reason(
             "PreflightFailed",
             "The machine is not fit for the run.",
             "Read the cause: without a GPU set allow_cpu, with a full disk use a larger volume.",
+            of_instance=True,
         ),
         Reason(
             "DataSyncFailed",
             "The data could not be copied to the instance intact.",
             "Start again; if it repeats, upload the named object again.",
             retryable=True,
+            of_instance=True,
         ),
         Reason(
             "TrainingDiverged",
             "The loss of the fine-tuning was no longer a number.",
             "Lower fine_tuning_learning_rate, look for extreme values in the data, and start again.",
+            of_instance=True,
         ),
         Reason(
             "OutOfMemory",
             "The memory of the machine or of its GPU does not hold the work.",
             "Use smaller Chronos weights or a larger instance type, and start again.",
+            of_instance=True,
         ),
         Reason(
             "TrainingFailed",
             "The training process failed.",
             "Read logs/attempt-<n>/training.log of the run; the cause holds its last error.",
+            of_instance=True,
         ),
         Reason(
             "ResultsSyncFailed",
             "The results could not be uploaded.",
             "Start again; finished parts are kept in checkpoints/ and are not computed twice.",
             retryable=True,
+            of_instance=True,
         ),
         Reason(
             "ArtifactsInvalid",
@@ -141,28 +153,33 @@ REASONS: dict[str, Reason] = {
             "PhaseTimedOut",
             "A phase took longer than the phase timeout.",
             "Raise phase_timeout_seconds or make the run smaller.",
+            of_instance=True,
         ),
         Reason(
             "RunTimedOut",
             "The run took longer than max_runtime_minutes.",
             "Raise max_runtime_minutes or make the run smaller; finished parts are in checkpoints/.",
+            of_instance=True,
         ),
         Reason(
             "CostCapReached",
             "The run stopped itself before it would have cost more than max_cost_usd.",
             "Raise max_cost_usd or make the run smaller; finished parts are in checkpoints/.",
+            of_instance=True,
         ),
         Reason(
             "SpotInterrupted",
             "AWS took the spot instance back, in every attempt.",
             "Set market to on_demand or spot_then_on_demand, or raise max_attempts.",
             retryable=True,
+            of_instance=True,
         ),
         Reason(
             "InstanceLost",
             "The instance was stopped or terminated from outside the run.",
             "See CloudTrail for who did it; start again.",
             retryable=True,
+            of_instance=True,
         ),
         Reason(
             "CleanupIncomplete",
@@ -181,8 +198,14 @@ REASONS: dict[str, Reason] = {
             "Look at the execution's history for the state it waited in, and report it: other limits come first.",
         ),
         Reason(
+            "PermissionMissing",
+            "AWS refused a call for want of a permission.",
+            "Deploy the stack again; if it repeats, look for a service control policy, a permissions boundary or a "
+            "resource's policy that denies the named action to the named role.",
+        ),
+        Reason(
             "AwsUnavailable",
-            "AWS refused, throttled or did not answer, however often it was asked.",
+            "AWS throttled, failed or did not answer, however often it was asked.",
             "Read the call named in the cause; look at the AWS Health Dashboard, and start again later.",
         ),
         Reason(
@@ -192,6 +215,20 @@ REASONS: dict[str, Reason] = {
         ),
     ]
 }
+
+
+# What a machine may say of its own end. Whatever else it says is no reason: see `reported`.
+INSTANCE_CODES = frozenset(reason.code for reason in REASONS.values() if reason.of_instance)
+
+
+def reported(code: str, message: str, fallback: str) -> tuple[str, str]:
+    """Return code and message of an instance's report; a code that is not an instance's to give becomes `fallback`.
+
+    What it said is kept in the message: a broken, or a taken over, machine says more about itself than it means to.
+    """
+    if code in INSTANCE_CODES:
+        return code, message
+    return fallback, f"The machine gave the reason {code or 'none'}, which no machine can know. It said: {message}"
 
 
 class RunError(Exception):
@@ -245,6 +282,10 @@ class LaunchRefused(RunError):
 
 class RunEnded(RunError):
     """The run has been closed, so nothing may be done for it any more."""
+
+
+class PermissionMissing(RunError):
+    """AWS refused a call for want of a permission: asked again, it refuses again."""
 
 
 class PreflightFailed(RunError):

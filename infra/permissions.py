@@ -117,13 +117,11 @@ class Permissions:
 
     def stop(self) -> Statement:
         """Stop executions."""
-        arn = self.stack.format_arn(
-            service="states",
-            resource="execution",
-            resource_name=f"{self.state_machine_name}:*",
-            arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
-        )
-        return Statement(actions=["states:StopExecution"], resources=[arn])
+        return Statement(actions=["states:StopExecution"], resources=[self._executions])
+
+    def read_history(self) -> Statement:
+        """Read what executions did."""
+        return Statement(actions=["states:GetExecutionHistory"], resources=[self._executions])
 
     def list_executions(self) -> Statement:
         """List executions."""
@@ -228,6 +226,15 @@ class Permissions:
             service="states",
             resource="stateMachine",
             resource_name=self.state_machine_name,
+            arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+        )
+
+    @property
+    def _executions(self) -> str:
+        return self.stack.format_arn(
+            service="states",
+            resource="execution",
+            resource_name=f"{self.state_machine_name}:*",
             arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
         )
 

@@ -74,6 +74,8 @@ class Workflow(Construct):
             allow.write_objects(f"{layout.RUNS}*"),
             # A receipt takes the place of an older one only, so whoever writes it reads it first.
             allow.read_objects(f"{layout.RUNS}*/{layout.CLEANUP_STATUS}"),
+            # To name in ending.json the logs that are there.
+            allow.read_objects(f"{layout.RUNS}*/logs/"),
             allow.know_absence(),
             allow.schedules(["GetSchedule", "DeleteSchedule", "CreateSchedule", "UpdateSchedule"]),
             allow.pass_role(self.scheduler_role, "scheduler.amazonaws.com"),
@@ -85,6 +87,7 @@ class Workflow(Construct):
         return [
             *self.clean_up(),
             allow.stop(),
+            allow.read_history(),
             allow.list_records(),
             allow.read_objects(layout.RUNS),
             allow.write_objects(layout.REGISTRY),
@@ -139,7 +142,9 @@ class Workflow(Construct):
             [*reports, allow.console(), allow.find_instances(), allow.write_objects(f"{layout.RUNS}*/logs/*")],
         )
         self._state("Cleanup", 100, schedules, self.clean_up())
-        self._state("RecordRun", 60, {}, [*reports, allow.list_records(), allow.write_objects(layout.REGISTRY)])
+        self._state("RecordRun", 60, {}, [
+            *reports, allow.read_history(), allow.list_records(), allow.write_objects(layout.REGISTRY),
+        ])  # fmt: skip
 
     def _state(self, name: str, seconds: int, environment: dict[str, str], policy: list[iam.PolicyStatement]) -> None:
         module = "".join(f"_{char.lower()}" if char.isupper() else char for char in name).lstrip("_")

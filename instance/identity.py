@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from contracts.layout import MACHINE_LOGS
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -61,7 +63,8 @@ class Folders:
 
     def log_files(self) -> list[Path]:
         """Return the logs worth keeping, whether they exist or not."""
-        return [self.logs / "bootstrap.log", self.logs / "training.log", self.logs.parent / "cloud-init-output.log"]
+        bootstrap, training, cloud_init = MACHINE_LOGS
+        return [self.logs / bootstrap, self.logs / training, self.logs.parent / cloud_init]
 
 
 def parse_arguments(arguments: Sequence[str]) -> tuple[Identity, Folders]:

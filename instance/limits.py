@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from contracts.reasons import INSTANCE_CODES
+
 COST_CAP_SHARE = 0.95
 SECONDS_PER_HOUR = 3600
 LONGEST_HEARTBEAT_SECONDS = 30.0
@@ -13,11 +15,21 @@ HEARTBEATS_PER_TIMEOUT = 6
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt ended: completed, or failed or interrupted with a reason code and a sentence."""
+    """How an attempt ended: completed, or failed or interrupted with a reason code and a sentence.
+
+    Raises
+    ------
+    ValueError
+        The code is not one that a machine may give of itself.
+    """
 
     status: str
     code: str | None = None
     message: str = ""
+
+    def __post_init__(self) -> None:
+        if self.code is not None and self.code not in INSTANCE_CODES:
+            raise ValueError(f"code: expected one of {sorted(INSTANCE_CODES)}, found {self.code!r}")
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,18 @@
 """The lines a worker sends its supervisor through a pipe: what it does and how it ended. Runs in both processes."""
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+logger = logging.getLogger(__name__)
+
 PROGRESS_SECONDS = 0.2
+# Seldom enough that the log of two hours of training fits into the tail that is kept of it.
+LOG_SECONDS = 15.0
 MESSAGE_LENGTH = 900
 
 Event = dict[str, Any]
@@ -36,6 +41,7 @@ class Reporter:
         self.figures: dict[str, float | None] = {}
         self.seconds_left: Callable[[], float | None] = _unknown
         self.sent_at = 0.0
+        self.logged_at = 0.0
 
     @contextmanager
     def phase(self, name: str) -> Iterator[dict[str, Any]]:
@@ -44,6 +50,7 @@ class Reporter:
         with self.lock:
             self.step, self.total, self.unit = 0, None, "steps"
             self.figures, self.seconds_left = {}, _unknown
+        logger.info("the %s phase begins", name)
         self._send({"event": "phase", "phase": name})
         status = "fail"
         try:
@@ -53,6 +60,7 @@ class Reporter:
             status = "interrupted"
             raise
         finally:
+            logger.info("the %s phase ends: %s", name, status)
             self._send({"event": "finished", "phase": name, "status": status, "details": details})
 
     def expect(
@@ -62,6 +70,7 @@ class Reporter:
         with self.lock:
             self.step, self.total, self.unit, self.message = 0, total, unit, message
             self.figures, self.seconds_left = {}, seconds_left or _unknown
+        logger.info("%s", message)
         self._send_progress()
 
     def measure(self, **figures: float | None) -> None:
@@ -92,6 +101,9 @@ class Reporter:
 
     def _send_progress(self) -> None:
         self.sent_at = time.monotonic()
+        if self.sent_at - self.logged_at >= LOG_SECONDS:
+            self.logged_at = self.sent_at
+            logger.info("%s of %s %s", self.step, "?" if self.total is None else self.total, self.unit)
         progress: dict[str, Any] = {"step": self.step, "total": self.total, "unit": self.unit, **self.figures}
         left = self.seconds_left()
         if left is not None:

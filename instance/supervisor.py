@@ -16,9 +16,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from contracts import layout
 from contracts.documents import DocumentInvalid, parse
-from contracts.reasons import REASONS
+from contracts.reasons import reported
 from instance.identity import Folders, Identity
 from instance.limits import Limits, Outcome, heartbeat_seconds, limits_of
+from instance.log_tail import LogTail
 from instance.metadata_service import MetadataService
 from instance.phase_record import PhaseRecord, read_timeline
 from instance.state_report import StateReport
@@ -31,6 +32,7 @@ SPOT_POLL_SECONDS = 5.0
 SPOT_GRACE_SECONDS = 60.0
 STOP_GRACE_SECONDS = 20.0
 LOG_BYTES = 5 << 20
+TAIL_PATIENCE_SECONDS = 5.0
 INTERRUPTED_EXIT = 2
 # What system-state.json and training.json take.
 PHASES = ("preflight", "data_sync", "training", "results_sync")
@@ -99,15 +101,20 @@ class Supervisor:
 
     def _attempt(self) -> Outcome:
         manifest, path = self._read_manifest()
-        self.state.start(heartbeat_seconds(manifest["request"]["heartbeat_timeout_seconds"]))
+        beat_seconds = heartbeat_seconds(manifest["request"]["heartbeat_timeout_seconds"])
+        self.state.start(beat_seconds)
         started_at = datetime.fromisoformat(self.state.started_at)
         limits = limits_of(manifest, self.identity.instance_type, self.identity.market, started_at)
         command = worker_command(path, self.folders.run)
-        worker = WorkerProcess(command, self.folders.logs / "training.log", self.environment)
+        log = self.folders.logs / layout.TRAINING_LOG
+        worker = WorkerProcess(command, log, self.environment)
+        tail = LogTail(log, lambda body: self._put_log(log.name, body), beat_seconds)
+        tail.start()
         try:
             return self._watch(worker, limits)
         finally:
             worker.kill()
+            tail.stop(TAIL_PATIENCE_SECONDS)
 
     def _read_manifest(self) -> tuple[dict[str, Any], Path]:
         key = self.identity.prefix + layout.MANIFEST
@@ -192,7 +199,7 @@ class Supervisor:
             case {"event": "finished", "phase": str(phase), "status": str(status), "details": dict(details)}:
                 self.record.finish(phase, status if status in STATUSES else "fail", details)
             case {"event": "failed", "code": str(code), "message": str(message)}:
-                self.told = Outcome("failed", code if code in REASONS else "TrainingFailed", message)
+                self.told = Outcome("failed", *reported(code, message, fallback="TrainingFailed"))
             case {"event": "artifacts", "artifacts": list(artifacts)}:
                 self.record.artifacts = artifacts
 
@@ -211,11 +218,14 @@ class Supervisor:
             try:
                 with path.open("rb") as file:
                     file.seek(max(0, path.stat().st_size - LOG_BYTES))
-                    self._put(f"logs/attempt-{self.identity.attempt}/{path.name}", file.read())
+                    self._put_log(path.name, file.read())
             except FileNotFoundError:
                 continue
             except (OSError, ClientError, BotoCoreError):
                 logger.warning("%s could not be uploaded", path.name, exc_info=True)
+
+    def _put_log(self, name: str, body: bytes) -> None:
+        self._put(f"logs/attempt-{self.identity.attempt}/{name}", body)
 
     def _put(self, name: str, body: bytes) -> None:
         self.client.put_object(

@@ -44,6 +44,8 @@ PRODUCTS = {
     "lambda_request_usd": Product("AWSLambda", {"group": "AWS-Lambda-Requests-ARM"}),
     "lambda_arm_usd_per_gib_second": Product("AWSLambda", {"group": "AWS-Lambda-Duration-ARM"}),
 }
+# What the price list calls an event of S3 was never seen, and a wrong name would leave every price as it is.
+KEPT = ("event_usd",)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def refreshed(old: dict[str, Any], region: str, now: datetime) -> dict[str, Any]:
-    """Return the price list with every price as AWS has it now.
+    """Return the price list with every price as AWS has it now, those of `KEPT` as they were.
 
     Parameters
     ----------
@@ -89,6 +91,7 @@ def refreshed(old: dict[str, Any], region: str, now: datetime) -> dict[str, Any]
         for kind, known in old["instance_usd_per_hour"].items()
     }
     rest = {name: listed_usd(pricing, product, region) for name, product in PRODUCTS.items()}
+    rest |= {name: old[name] for name in KEPT}
     return {"as_of": f"{now:%Y-%m-%d}", "region": region, "source": SOURCE, "instance_usd_per_hour": kinds, **rest}
 
 

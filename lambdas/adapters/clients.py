@@ -9,6 +9,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
+from contracts.reasons import PermissionMissing
+from lambdas.core import denials
+
 TRIES = 5
 CONNECT_SECONDS = 5
 READ_SECONDS = 20
@@ -16,7 +19,7 @@ Handler = Callable[[dict[str, Any], Any], Any]
 
 
 class AwsUnavailable(Exception):
-    """AWS refused, throttled or did not answer, however often it was asked. The state machine asks again later."""
+    """AWS throttled, failed or did not answer, however often it was asked. The state machine asks again later."""
 
 
 @lru_cache
@@ -34,8 +37,9 @@ def client(service: str, tries: int = TRIES) -> Any:
 
 
 def repeatable(handler: Handler) -> Handler:
-    """Let a handler's AWS errors leave it under one name, which the state machine's Retry can match.
+    """Let a handler's AWS errors leave it under two names, which the state machine's Retry can match.
 
+    What is refused for want of a permission is PermissionMissing, and hardly worth repeating; all else AwsUnavailable.
     botocore makes a class of its own for each error that a service models (ThrottlingException, ...), and Step
     Functions matches class names. An answer of S3 that breaks off in the body of an error is neither tried again nor
     named by botocore: it leaves it as urllib3's own error.
@@ -46,6 +50,10 @@ def repeatable(handler: Handler) -> Handler:
         try:
             return handler(event, context)
         except (ClientError, BotoCoreError, HTTPError) as error:
+            if isinstance(error, ClientError) and denials.denied(error_code(error)):
+                raise PermissionMissing(
+                    denials.told(error.operation_name, error_code(error), error_message(error))
+                ) from error
             raise AwsUnavailable(f"{type(error).__name__}: {error}") from error
 
     return named

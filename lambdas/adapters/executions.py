@@ -1,8 +1,9 @@
 """Step Functions: settle waiting states, start and stop executions. Runs in Lambda."""
 
 import json
+from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.adapters.clients import client, error_code
 from lambdas.adapters.telemetry import logger
@@ -11,6 +12,8 @@ from lambdas.core.reducer import Settlement
 # A token that is settled, expired or of a stopped execution: somebody else was first, which is no error.
 _SETTLED = ("TaskTimedOut", "TaskDoesNotExist", "InvalidToken")
 CAUSE_LIMIT = 30_000
+# Only the cost's smallest part needs it, so it may not take the time of what has to be done.
+HISTORY_TRIES = 2
 
 
 def settle(token: str, settlement: Settlement) -> bool:
@@ -56,3 +59,21 @@ def running(state_machine_arn: str) -> list[str]:
     pages = client("stepfunctions").get_paginator("list_executions")
     found = pages.paginate(stateMachineArn=state_machine_arn, statusFilter="RUNNING")
     return [execution["executionArn"] for page in found for execution in page["executions"]]
+
+
+def history(execution_arn: str) -> list[dict[str, Any]]:
+    """Return the events of an execution in order, without their data: at most 25,000, as AWS keeps no more.
+
+    Best effort: [] when AWS refuses, throttles or does not answer.
+    https://docs.aws.amazon.com/step-functions/latest/apireference/API_GetExecutionHistory.html
+    """
+    try:
+        pages = (
+            client("stepfunctions", HISTORY_TRIES)
+            .get_paginator("get_execution_history")
+            .paginate(executionArn=execution_arn, includeExecutionData=False, PaginationConfig={"PageSize": 1000})
+        )
+        return [event for page in pages for event in page["events"]]
+    except (ClientError, BotoCoreError) as error:
+        logger.warning("the history could not be read, so transitions are assumed", extra={"problem": str(error)[:300]})
+        return []

@@ -21,6 +21,9 @@ _REFUSED = "ConditionalCheckFailed"
 # A transaction that meets another one on the same item is cancelled and not repeated by boto3:
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
 _CROWDED = ("TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded")
+# A plain write that meets a transaction on its item is refused, not repeated by boto3 either, and changed nothing:
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html
+_CONFLICT = "TransactionConflictException"
 PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 
 
@@ -106,10 +109,10 @@ class RunsTable:
         """Write the verdict once, its cost in place of the estimate. Raises Superseded when there is one already."""
         return self._account(record, changes, Attr("ended_at").eq(0), changes["cost_usd"])
 
-    def recost(self, record: RunRecord, cost_usd: float) -> RunRecord:
+    def recost(self, record: RunRecord, changes: dict[str, Any]) -> RunRecord:
         """Correct the cost of a run that has its verdict. Raises Superseded when it is not what `record` says."""
         unchanged = Attr("cost_usd").eq(usd(record.cost_usd))
-        return self._account(record, {"cost_usd": cost_usd}, unchanged, cost_usd - record.cost_usd)
+        return self._account(record, changes, unchanged, changes["cost_usd"] - record.cost_usd)
 
     def since(self, run_id_prefix: str) -> list[RunRecord]:
         """Return the records whose run id begins with `run_id_prefix` (`202611` is a month), newest first."""
@@ -195,12 +198,18 @@ class RunsTable:
         }
 
     def _update(self, record: RunRecord, changes: dict[str, Any], condition: ConditionBase) -> RunRecord:
-        try:
-            client("dynamodb").update_item(**self._change(record.run_id, changes, condition))
-        except ClientError as error:
-            if error_code(error) == "ConditionalCheckFailedException":
-                raise Superseded(record.run_id) from error
-            raise
+        change = self._change(record.run_id, changes, condition)
+        for pause in (*PAUSES_SECONDS, None):
+            try:
+                client("dynamodb").update_item(**change)
+            except ClientError as error:
+                if error_code(error) == "ConditionalCheckFailedException":
+                    raise Superseded(record.run_id) from error
+                if pause is None or error_code(error) != _CONFLICT:
+                    raise
+                time.sleep(pause)
+            else:
+                break
         return replace(record, **changes)
 
 

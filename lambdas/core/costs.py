@@ -1,31 +1,36 @@
-"""What a run has cost, from its recorded timeline. Runs in Lambda and in the CLI; pure."""
+"""What a run has cost, from its recorded timeline and its execution's history. Runs in Lambda and in the CLI; pure."""
 
-from contracts.prices import Cost, run_cost
-from lambdas.core.acceptance import HEARTBEAT_SECONDS
+from contracts.documents import Document
+from contracts.prices import Cost, machine_cost, prices, request_cost
+from lambdas.core.path import Path
 from lambdas.core.records import RunRecord
 
-_NOTHING = Cost(0.0, 0.0, 0.0, 0.0)
+DIGITS = 6
 
 
-def actual_cost(record: RunRecord, now: int) -> Cost:
-    """Return the cost of all attempts of `record` so far, USD."""
-    total = run_transitions_only()
+def actual_cost(record: RunRecord, path: Path, now: int) -> Cost:
+    """Return the cost of all attempts of `record` so far, and of what its execution did, USD."""
+    total = request_cost(reports(record), path.transitions, path.tasks, path.function_seconds)
     for attempt in record.attempts:
         seconds = (attempt.ended_at or now) - attempt.launched_at
-        beats = round(seconds / HEARTBEAT_SECONDS)
-        total = _sum(total, run_cost(attempt.instance_type, attempt.market, seconds, beats, transitions=0))
+        total += machine_cost(attempt.instance_type, attempt.market, seconds)
     return total
 
 
-def run_transitions_only() -> Cost:
-    """Return the cost of a run that never launched: its state transitions."""
-    return run_cost("g4dn.2xlarge", "on_demand", seconds=0, heartbeats=0)
+def reports(record: RunRecord) -> int:
+    """Return how often the machines of a run wrote their state: the newest `seq` that was taken in, of each attempt."""
+    return record.earlier_reports + record.seq
 
 
-def _sum(one: Cost, other: Cost) -> Cost:
-    return Cost(
-        one.instance_usd + other.instance_usd,
-        one.volume_usd + other.volume_usd,
-        one.address_usd + other.address_usd,
-        one.requests_usd + other.requests_usd,
-    )
+def breakdown(record: RunRecord, path: Path, cost: Cost) -> Document:
+    """Return the parts of a cost, and the counts that they were made from, as the record keeps them."""
+    parts = {name: round(value, DIGITS) for name, value in cost.parts().items()}
+    return {
+        **parts,
+        "transitions": path.transitions,
+        "transitions_from": "history" if path.counted else "assumed",
+        "reports": reports(record),
+        "function_calls": path.tasks + reports(record),
+        "function_seconds": round(path.function_seconds, 1),
+        "prices_as_of": prices()["as_of"],
+    }

@@ -53,6 +53,7 @@ def document(
         "next_step": reason.next_step,
         "caught": _caught(caught),
         "instance": None,
+        "logs": [],
         "last_report": _last_report(record, now) if record else None,
         "rungs": list(record.rungs) if record else [],
     }

@@ -5,7 +5,8 @@ from typing import Literal
 
 from contracts.documents import Document
 from contracts.prices import instance_usd_per_hour
-from contracts.reasons import CapacityUnavailable, LaunchRefused, QuotaTooLow, RunError
+from contracts.reasons import CapacityUnavailable, LaunchRefused, PermissionMissing, QuotaTooLow, RunError
+from lambdas.core import denials
 
 Refusal = Literal["capacity", "quota", "unclear", "refused"]
 NO_ANSWER = "NoAnswer"
@@ -72,12 +73,16 @@ class Rung:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a rung: an instance's id or why there is none; asked at `at` (epoch seconds), for `seconds`."""
+    """What came of a rung: an instance's id or why there is none; asked at `at` (epoch seconds), for `seconds`.
+
+    `message` is what EC2 says beside the code of a refusal.
+    """
 
     rung: Rung
     said: str
     at: int
     seconds: float = 0.0
+    message: str = ""
 
 
 def markets(market: str, attempt: int) -> tuple[str, ...]:
@@ -146,4 +151,6 @@ def verdict(log: list[Answer], wanted_vcpus: int, waited: str = "") -> RunError:
     if kinds == {"quota"}:
         command = quota_command(log[-1].rung.market, wanted_vcpus)
         return QuotaTooLow(f"{tried}. Ask for more with: {command}")
+    if denials.denied(log[-1].said):
+        return PermissionMissing(f"{denials.told('RunInstances', log[-1].said, log[-1].message)} {tried}.")
     return LaunchRefused(f"{tried}.") if "refused" in kinds else CapacityUnavailable(f"{tried}.")

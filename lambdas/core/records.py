@@ -30,10 +30,11 @@ class Attempt:
 class RunRecord:
     """All the controller knows of a run. Times are epoch seconds of the controller's clock, 0 when not yet.
 
-    `rung` is the rung of the ladder that EC2 was asked for last, at `rung_at`, counted on over the rounds of an attempt
-    that has asked since `capacity_since`; while the run waits for capacity it is the one to be asked next, and
-    `launch_started_at` says when. Until `in_flight_until` EC2 may still give, or hide, an instance that an earlier
-    attempt asked for without an answer.
+    `seq` counts the reports of the current attempt, `earlier_reports` those of the attempts before it. `rung` is the
+    rung of the ladder that EC2 was asked for last, at `rung_at`, counted on over the rounds of an attempt that has asked
+    since `capacity_since`; while the run waits for capacity it is the one to be asked next, and `launch_started_at` says
+    when. Until `in_flight_until` EC2 may still give, or hide, an instance that an earlier attempt asked for without an
+    answer.
     """
 
     run_id: str
@@ -72,7 +73,9 @@ class RunRecord:
     reason_code: str = ""
     cause: str = ""
     evidence: str = ""
+    earlier_reports: int = 0
     cost_usd: float = 0.0
+    cost: Document = field(default_factory=dict)
     metrics: Document = field(default_factory=dict)
 
     @property
@@ -97,7 +100,7 @@ class RunRecord:
         return {"id": self.run_id, "kind": "run", **to_attributes(asdict(self))}
 
 
-_STRUCTURED = ("request", "attempts", "rungs", "metrics")
+_STRUCTURED = ("request", "attempts", "rungs", "cost", "metrics")
 _FLOATS = ("estimate_usd", "cost_usd")
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from contracts.documents import Document
-from contracts.reasons import REASONS
+from contracts.reasons import reported
 from lambdas.core.records import BOOT, TERMINAL_STATES, TRAINING, RunRecord
 
 Kind = Literal["success", "failure", "heartbeat"]
@@ -88,10 +88,15 @@ def _training_settlement(record: RunRecord, now: int) -> Settlement | None:
     return _stalled(record, now) or (Settlement("heartbeat") if record.seq else None)
 
 
-def _failure(record: RunRecord) -> Settlement:
+def own_reason(record: RunRecord) -> tuple[str, str]:
+    """Return code and message of a machine that reported its end; only codes that a machine can know are believed."""
     fallback = "SpotInterrupted" if record.state == "interrupted" else "TrainingFailed"
-    code = record.error_code if record.error_code in REASONS else fallback
-    return Settlement("failure", code=code, message=record.error_message)
+    return reported(record.error_code, record.error_message, fallback)
+
+
+def _failure(record: RunRecord) -> Settlement:
+    code, message = own_reason(record)
+    return Settlement("failure", code=code, message=message)
 
 
 def _stalled(record: RunRecord, now: int) -> Settlement | None:

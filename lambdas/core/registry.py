@@ -33,6 +33,7 @@ def _entry(record: RunRecord, bucket: str) -> Document:
         "models": record.request["models"],
         "performance": {"mae": best.get("mae"), "sharpe_ratio": best.get("sharpe_ratio")},
         "cost_usd": record.cost_usd or None,
+        "cost": record.cost or None,
         "deployed": False,
         "model_path": f"{prefix}models/",
         "metadata_path": f"{prefix}{layout.MODEL_METADATA}",

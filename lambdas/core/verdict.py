@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from contracts.documents import Document
 from contracts.reasons import REASONS, explain
 from lambdas.core.records import BOOT, TERMINAL_STATES, RunRecord
+from lambdas.core.reducer import own_reason
 
 COMPLETED = "completed"
 GONE = ("shutting-down", "terminated", "stopping", "stopped")
@@ -14,8 +15,8 @@ _TIMEOUTS = ("States.Timeout", "States.HeartbeatTimeout")
 
 ENDED = "RunEnded"
 
-# Says nothing of the instance: what that reported itself comes first.
-_CALL_FAILED = "AwsUnavailable"
+# These say nothing of the instance: what that reported itself comes first.
+_CALL_FAILED = ("AwsUnavailable", "PermissionMissing")
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,13 @@ def ending(record: RunRecord | None, error: Document | None, now: int, instance_
         return Ending(ENDED, record.ended_as) if record.closed_at else Ending(COMPLETED)
     name = (error or {}).get("Error", "")
     detail = _message(error)
-    if name in REASONS and name != _CALL_FAILED:
+    if name in REASONS and name not in _CALL_FAILED:
         return Ending(name, detail or _on_record(record, now))
     if record and record.state in TERMINAL_STATES:
-        fallback = "SpotInterrupted" if record.state == "interrupted" else "TrainingFailed"
-        return Ending(record.error_code if record.error_code in REASONS else fallback, record.error_message)
+        return Ending(*own_reason(record))
     if record and name in _TIMEOUTS:
         return _timed_out(record, now, instance_state)
-    if name == _CALL_FAILED:
+    if name in _CALL_FAILED:
         return Ending(name, detail)
     return Ending("InternalError", f"{name}: {detail}" if name else "The workflow ended without an error or a result.")
 

@@ -18,7 +18,8 @@ def address(cloud: Cloud, record: RunRecord | None, execution_arn: str) -> str:
 def keep(cloud: Cloud, record: RunRecord, code: str, cause: str, caught: Document | None = None) -> None:
     """Write ending.json and the console, in which cloud-init's output is, to logs/attempt-<n>/ of the run.
 
-    The machine's own logs are beside them, as far as it could upload them. Never fails: evidence is best effort.
+    The machine's own logs are beside them, as far as it could upload them, and named in ending.json. Never fails:
+    evidence is best effort.
     """
     told = evidence.document(record.execution_arn, record, code, cause, caught, cloud.now())
     prefix = f"{record.prefix}logs/attempt-{record.attempt}/"
@@ -26,6 +27,10 @@ def keep(cloud: Cloud, record: RunRecord, code: str, cause: str, caught: Documen
         told["instance"] = _instance(cloud, record, prefix)
     except (ClientError, BotoCoreError) as error:
         logger.warning("could not ask for the instance or keep its console", extra={"problem": str(error)[:300]})
+    try:
+        told["logs"] = _logs(cloud, prefix)
+    except (ClientError, BotoCoreError) as error:
+        logger.warning("could not look for the machine's logs", extra={"problem": str(error)[:300]})
     _put(cloud, prefix + layout.ENDING, told)
 
 
@@ -45,6 +50,12 @@ def _instance(cloud: Cloud, record: RunRecord, prefix: str) -> Document | None:
         cloud.objects.put(prefix + layout.CONSOLE, console, "text/plain")
     state = cloud.compute.state_of(instance_id)
     return {"instance_id": instance_id, "state": state, "console": bool(console)}
+
+
+def _logs(cloud: Cloud, prefix: str) -> list[str]:
+    """Return the keys of an attempt's logs that are there."""
+    keys = [prefix + name for name in (*layout.MACHINE_LOGS, layout.CONSOLE)]
+    return [key for key in keys if cloud.objects.size_and_sha256(key)]
 
 
 def _found(cloud: Cloud, record: RunRecord) -> str:

@@ -40,6 +40,7 @@ def begin(cloud: Cloud, record: RunRecord, attempt: int, token: str) -> RunRecor
             "rung_at": 0,
             "capacity_since": cloud.now(),
             "in_flight_until": in_flight_until(record),
+            "earlier_reports": record.earlier_reports + record.seq,
         }
     )
     now = cloud.now()
@@ -92,7 +93,7 @@ def walk(cloud: Cloud, record: RunRecord) -> RunRecord:
     ------
     NoCapacityYet
         When no rung gave an instance and the request lets the run ask the ladder again later.
-    CapacityUnavailable, QuotaTooLow, LaunchRefused
+    CapacityUnavailable, QuotaTooLow, LaunchRefused, PermissionMissing
         When no rung gave an instance; each rung and EC2's answer is named.
     AwsUnavailable
         When EC2 gave no clear answer in time; the next call asks the same rung with the same token.
@@ -111,7 +112,7 @@ def walk(cloud: Cloud, record: RunRecord) -> RunRecord:
             launched = _ask(cloud, record, index, rung, gives_up_at)
         except LaunchFailed as error:
             logger.warning("a rung refused", extra={"rung": str(rung), "problem": str(error)})
-            log.append(ladder.Answer(rung, error.code, asked_at, time.monotonic() - began))
+            log.append(ladder.Answer(rung, error.code, asked_at, time.monotonic() - began, error.message))
             if ladder.meaning(error.code) == "refused" or time.monotonic() > gives_up_at:
                 break
             continue

@@ -7,11 +7,13 @@ from typing import Any
 from contracts import layout
 from contracts.documents import Document
 from contracts.reasons import RunEnded
+from lambdas.adapters import executions
 from lambdas.adapters.cloud import Cloud
 from lambdas.adapters.runs_table import Superseded
 from lambdas.adapters.telemetry import emit
-from lambdas.core.costs import actual_cost
+from lambdas.core.costs import actual_cost, breakdown
 from lambdas.core.evidence import located
+from lambdas.core.path import assumed, taken
 from lambdas.core.records import RunRecord
 from lambdas.core.registry import read_model
 from lambdas.flows.evidence import address
@@ -30,7 +32,7 @@ def record_verdict(cloud: Cloud, record: RunRecord, status: str, reason_code: st
         "cause": located(cause, where) if where else cause,
         "evidence": where,
         "ended_at": now,
-        "cost_usd": actual_cost(record, now).total_usd,
+        **costed(record, now),
         "metrics": _metrics(cloud, record),
     }
     try:
@@ -46,13 +48,23 @@ def record_verdict(cloud: Cloud, record: RunRecord, status: str, reason_code: st
     return record
 
 
+def costed(record: RunRecord, now: int) -> dict[str, Any]:
+    """Return the fields of the record that say what the run has cost."""
+    events = executions.history(record.execution_arn)
+    path = taken(events) if events else assumed(record)
+    cost = actual_cost(record, path, now)
+    return {"cost_usd": cost.total_usd, "cost": breakdown(record, path, cost)}
+
+
 def recost(cloud: Cloud, record: RunRecord) -> RunRecord:
-    """Correct the cost of a run that had a verdict before its last instance was gone."""
-    cost = actual_cost(record, cloud.now()).total_usd
-    if abs(cost - record.cost_usd) < HARDLY_USD:
+    """Correct the cost of a run that had a verdict before its last instance, or its last state, was gone."""
+    fresh = costed(record, cloud.now())
+    differs = abs(fresh["cost_usd"] - record.cost_usd) >= HARDLY_USD
+    known = fresh["cost"]["transitions_from"] == "history"
+    if not differs and not (known and fresh["cost"]["transitions"] != record.cost.get("transitions")):
         return record
     try:
-        return cloud.runs.recost(record, cost)
+        return cloud.runs.recost(record, fresh)
     except Superseded:
         return cloud.runs.load(record.run_id) or record
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.documents import schema
-from contracts.prices import prices, run_cost, usd_per_hour, vcpus
+from contracts.prices import machine_cost, prices, request_cost, run_cost, usd_per_hour, vcpus
 
 TYPES = schema("run_request")["properties"]["instance_types"]["items"]["enum"]
 MARKETS = ("on_demand", "spot")
@@ -14,14 +14,27 @@ MARKETS = ("on_demand", "spot")
 def test_an_hour_of_g4dn_2xlarge_costs_what_a_pocket_calculator_says():
     cost = run_cost("g4dn.2xlarge", "on_demand", seconds=3600, heartbeats=120, transitions=15)
 
-    # 100 GiB at 0.08 a month of 730 hours; a PUT, a Lambda request and 0.025 GiB-seconds a heartbeat.
+    # 100 GiB at 0.08 a month of 730 hours; two PUTs with their events, a call of 0.025 GiB-seconds a heartbeat.
     assert cost.instance_usd == pytest.approx(0.752)
     assert cost.volume_usd == pytest.approx(8 / 730)
     assert cost.address_usd == pytest.approx(0.005)
-    assert cost.requests_usd == pytest.approx(15 * 0.000025 + 120 * (0.000005 + 0.0000002 + 0.025 * 0.0000133334))
+    assert cost.requests_usd == pytest.approx(120 * (2 * 0.000006 + 0.0000002 + 0.025 * 0.0000133334))
+    assert cost.transitions_usd == pytest.approx(15 * 0.000025)
     assert cost.rounded() == {
-        "instance_usd": 0.752, "volume_usd": 0.011, "address_usd": 0.005, "requests_usd": 0.001, "total_usd": 0.769,
+        "instance_usd": 0.752, "volume_usd": 0.011, "address_usd": 0.005, "requests_usd": 0.0015,
+        "transitions_usd": 0.0004, "total_usd": 0.7698,
     }  # fmt: skip
+
+
+def test_the_price_at_launch_goes_before_the_price_list():
+    assert machine_cost("g4dn.2xlarge", "spot", 3600, instance_usd=0.31).instance_usd == pytest.approx(0.31)
+    assert machine_cost("g4dn.2xlarge", "spot", 3600).instance_usd == pytest.approx(0.4)
+
+
+def test_a_call_of_a_state_s_function_costs_its_request_and_its_time():
+    cost = request_cost(reports=0, transitions=0, invocations=6, function_seconds=40)
+
+    assert cost.total_usd == cost.requests_usd == pytest.approx(6 * 0.0000002 + 40 * 0.25 * 0.0000133334)
 
 
 def test_an_hour_s_price_is_the_hour_s_cost_without_requests():

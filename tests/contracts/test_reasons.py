@@ -5,7 +5,7 @@ import re
 import pytest
 
 from contracts.documents import schema
-from contracts.reasons import CAUSE_LENGTH, REASONS, RunError, explain
+from contracts.reasons import CAUSE_LENGTH, INSTANCE_CODES, REASONS, RunError, explain, reported
 
 
 def _leaves(kind):
@@ -33,6 +33,21 @@ def test_only_what_a_new_instance_can_heal_is_retried():
     assert {code for code, reason in REASONS.items() if reason.retryable} == {
         "BootTimedOut", "DataSyncFailed", "ResultsSyncFailed", "HeartbeatLost", "SpotInterrupted", "InstanceLost",
     }  # fmt: skip
+
+
+def test_a_machine_can_know_nothing_of_requests_accounts_people_or_the_controller():
+    assert {
+        "BootFailed", "PreflightFailed", "DataSyncFailed", "DatasetInvalid", "ModelWeightsMissing", "TrainingDiverged",
+        "OutOfMemory", "TrainingFailed", "ResultsSyncFailed", "PhaseTimedOut", "RunTimedOut", "CostCapReached",
+        "SpotInterrupted", "InstanceLost",
+    } == INSTANCE_CODES  # fmt: skip
+
+
+def test_a_reason_that_is_no_machine_s_becomes_another_and_is_kept_in_the_message():
+    assert reported("OutOfMemory", "batch 1", "TrainingFailed") == ("OutOfMemory", "batch 1")
+    code, message = reported("Aborted", "by me", "TrainingFailed")
+    assert code == "TrainingFailed"
+    assert message == "The machine gave the reason Aborted, which no machine can know. It said: by me"
 
 
 def test_a_cause_says_what_happened_the_detail_and_the_next_step():

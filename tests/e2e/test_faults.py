@@ -86,7 +86,8 @@ def test_without_its_dead_man_switch_no_run_launches(faulty: Faulty) -> None:
 
     ended = faulty.runner.run(SMALL)
 
-    assert (ended.status, ended.error) == ("FAILED", "AwsUnavailable")
+    assert (ended.status, ended.error) == ("FAILED", "PermissionMissing")
+    assert "CreateSchedule" in ended.cause
     assert "AccessDeniedException" in ended.cause
     assert ended.record is not None
     assert instances(faulty.runner, ended.record.run_id) == []

@@ -36,6 +36,7 @@ ELSEWHERE = {
     "states:SendTaskFailure": ("LaunchInstance AwaitTraining ObserveState ObserveInstance", EARLY),
     "states:SendTaskHeartbeat": ("LaunchInstance AwaitTraining ObserveState ObserveInstance", EARLY),
     "states:StopExecution": ("SweepRun", STOPPED),
+    "states:GetExecutionHistory": ("SweepRun", AFTER),
     "states:StartExecution": ("StartFromUpload", "a request that was uploaded (tests/e2e/test_runs.py)"),
     "ec2:TerminateInstances": ("LaunchInstance AwaitTraining Cleanup SweepRun", "an instance that does not end itself"),
     "ec2:GetConsoleOutput": (

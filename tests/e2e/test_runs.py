@@ -7,6 +7,7 @@ import time
 import pytest
 
 from contracts import layout
+from lambdas.core.records import RunRecord
 from tests.e2e.conftest import NO_CAPACITY
 from tests.e2e.runner import Runner, patiently
 
@@ -46,7 +47,14 @@ def test_a_run_that_succeeds_leaves_every_artifact_as_its_checksum_says(runner: 
     assert set(metadata["models"]) == {"ChronosZeroShot", "AutoETS"}
     assert metadata["models"]["AutoETS"]["metrics"]["mase"] < 1.5
     assert ended.record.metrics["AutoETS"]["mae"] == metadata["models"]["AutoETS"]["metrics"]["mae"]
-    assert ended.record.cost_usd > 0
+    history = runner.client("stepfunctions").get_execution_history(executionArn=ended.arn, maxResults=1000)["events"]
+    entered = [e["stateEnteredEventDetails"]["name"] for e in history if "stateEnteredEventDetails" in e]
+    cost = ended.record.cost
+    assert (cost["transitions"], cost["transitions_from"]) == (len(entered), "history")
+    assert cost["total_usd"] == pytest.approx(ended.record.cost_usd, abs=1e-6)
+    assert cost["total_usd"] > cost["instance_usd"] > 0
+    assert cost["reports"] >= 3
+    assert 0 < cost["function_seconds"] < 120
     registry = json.loads(runner.client("s3").get_object(Bucket=runner.bucket, Key=layout.REGISTRY)["Body"].read())
     assert ended.record.run_id in [run["run_id"] for run in registry["runs"] if run["status"] == "completed"]
 
@@ -87,6 +95,16 @@ def test_an_instance_killed_in_the_middle_is_replaced_and_finished_parts_are_kep
     runner.assert_nothing_left(ended.record)
 
 
+def assert_log_tail_left(runner: Runner, record: RunRecord) -> None:
+    """Assert that a machine which could upload nothing at its end has left its log, and that the ending names it."""
+    logs = f"{record.prefix}logs/attempt-{record.attempt}/"
+    body = runner.client("s3").get_object(Bucket=runner.bucket, Key=f"{logs}training.log")["Body"].read()
+    assert b"INFO" in body
+    told = runner.document("ending", record, f"logs/attempt-{record.attempt}/ending.json")
+    assert told is not None
+    assert f"{logs}training.log" in told["logs"]
+
+
 def test_an_instance_killed_in_its_last_attempt_fails_the_run(runner: Runner, long_run: dict[str, object]) -> None:
     arn = runner.start({**long_run, "max_attempts": 1})
     runner.faults.kill(runner.training(arn).instance_id)
@@ -95,6 +113,7 @@ def test_an_instance_killed_in_its_last_attempt_fails_the_run(runner: Runner, lo
     assert (ended.status, ended.error) == ("FAILED", "InstanceLost")
     assert ended.record is not None
     runner.assert_nothing_left(ended.record)
+    assert_log_tail_left(runner, ended.record)
 
 
 def test_an_instance_that_falls_silent_is_lost(runner: Runner, long_run: dict[str, object]) -> None:
@@ -107,6 +126,7 @@ def test_an_instance_that_falls_silent_is_lost(runner: Runner, long_run: dict[st
     assert ended.record is not None
     runner.assert_nothing_left(ended.record)
     assert "logs/attempt-1/console.log" in runner.paths(ended.record)
+    assert_log_tail_left(runner, ended.record)
 
 
 def test_an_instance_that_lives_without_progress_is_stalled(runner: Runner, long_run: dict[str, object]) -> None:

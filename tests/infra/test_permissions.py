@@ -111,7 +111,10 @@ def test_the_state_machine_may_call_only_its_six_functions(statements):
 
 
 def test_waiting_states_are_settled_and_executions_stopped_only_of_this_state_machine(statements):
-    for action in ("states:SendTaskSuccess", "states:StartExecution", "states:StopExecution", "states:ListExecutions"):
+    for action in (
+        "states:SendTaskSuccess", "states:StartExecution", "states:StopExecution", "states:ListExecutions",
+        "states:GetExecutionHistory",
+    ):  # fmt: skip
         for _, _, resources, _ in _with(statements, action):
             assert all("ChronosTraining-training" in resource for resource in resources)
 
@@ -124,7 +127,7 @@ def test_waiting_states_are_settled_and_executions_stopped_only_of_this_state_ma
         ("AwaitTraining", {"dynamodb:UpdateItem", "s3:GetObject", "states:SendTaskSuccess"}),
         ("CollectOutcome", {"s3:GetObject", "s3:PutObject", "ec2:GetConsoleOutput"}),
         ("Cleanup", {"ec2:TerminateInstances", "scheduler:DeleteSchedule", "scheduler:CreateSchedule", "s3:PutObject"}),
-        ("RecordRun", {"dynamodb:UpdateItem", "dynamodb:Query", "s3:PutObject"}),
+        ("RecordRun", {"dynamodb:UpdateItem", "dynamodb:Query", "s3:PutObject", "states:GetExecutionHistory"}),
         ("SweepRun", {"states:StopExecution", "ec2:TerminateInstances", "scheduler:UpdateSchedule", "s3:PutObject"}),
         ("ObserveState", {"states:SendTaskHeartbeat", "dynamodb:UpdateItem", "s3:GetObject"}),
         ("ObserveInstance", {"ec2:DescribeInstances", "states:SendTaskFailure"}),

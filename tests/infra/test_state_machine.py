@@ -105,13 +105,14 @@ def test_the_tasks_are_the_states_of_the_design_and_nothing_calls_aws_otherwise(
 
 @pytest.mark.parametrize("name", TASKS)
 def test_every_task_repeats_what_is_transient_and_catches_everything(states, name):
-    (retry,) = states[name]["Retry"]
+    retry, *others = states[name]["Retry"]
     *waits, catch = states[name]["Catch"]
 
     assert [one["ErrorEquals"] for one in waits] == ([["NoCapacityYet"]] if name == "LaunchInstance" else [])
     assert set(retry["ErrorEquals"]) == {"States.ALL"} or set(retry["ErrorEquals"]) >= TRANSIENT
     assert 1 <= retry["MaxAttempts"] <= 10
     assert retry["MaxDelaySeconds"] <= 60
+    assert all(other["ErrorEquals"] == ["PermissionMissing"] for other in others)
     assert catch["ErrorEquals"] == ["States.ALL"]
     # What AcceptRun refuses need not be an object that an error could be put into: there the error replaces it.
     assert catch.get("ResultPath") == (None if name == "AcceptRun" else "$.error")
@@ -121,9 +122,18 @@ def test_every_task_repeats_what_is_transient_and_catches_everything(states, nam
 def test_a_verdict_is_never_repeated_as_if_it_were_transient(states, name):
     repeated = {error for retry in states[name]["Retry"] for error in retry["ErrorEquals"]}
 
-    # The one that says nothing of the run: it is repeated, and the verdict only when that was of no use.
-    assert repeated & set(REASONS) <= {"AwsUnavailable"}
+    # Those that say nothing of the run: they are repeated, and the verdict only when that was of no use.
+    assert repeated & set(REASONS) <= {"AwsUnavailable", "PermissionMissing"}
     assert not repeated & {"States.ALL", "States.TaskFailed", "States.Timeout"}
+
+
+@pytest.mark.parametrize("name", ["AcceptRun", *WAITING])
+def test_a_missing_permission_is_asked_for_again_only_as_long_as_a_fresh_role_may_take(states, name):
+    (retry,) = [retry for retry in states[name]["Retry"] if "PermissionMissing" in retry["ErrorEquals"]]
+    waits = [retry["IntervalSeconds"] * retry["BackoffRate"] ** n for n in range(retry["MaxAttempts"])]
+
+    assert retry["ErrorEquals"] == ["PermissionMissing"]
+    assert 5 <= sum(waits) <= 20
 
 
 def test_every_wait_ends_by_the_request_s_own_limits(states):

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.documents import check
-from instance.limits import Limits, heartbeat_seconds, limits_of
+from contracts.reasons import INSTANCE_CODES, REASONS
+from instance.limits import Limits, Outcome, heartbeat_seconds, limits_of
 
 START = datetime(2026, 11, 23, 18, 0, tzinfo=UTC)
 LIMITS = Limits(
@@ -17,6 +18,15 @@ LIMITS = Limits(
     usd_per_hour=0.8,
     max_cost_usd=1.0,
 )
+
+
+@pytest.mark.parametrize("code", sorted(REASONS))
+def test_an_attempt_can_end_only_with_a_reason_that_a_machine_can_know(code):
+    if code in INSTANCE_CODES:
+        assert Outcome("failed", code, "why").code == code
+    else:
+        with pytest.raises(ValueError, match=f"expected one of .* found '{code}'"):
+            Outcome("failed", code, "why")
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,53 @@ def test_a_worker_that_did_everything_completes_the_run(scene: Scene) -> None:
     assert scene.read("logs/attempt-2/bootstrap.log") == b"booted"
 
 
+WATCH_OWN_LOG = """
+phase('training'); print('step 1 of 9', flush=True)
+for n in range(600):
+    tell(event="progress", progress={"step": n, "total": None, "unit": "steps"})
+    if os.path.exists(os.environ["SEEN"]): break
+    time.sleep(0.05)
+tell(event='failed', code='DatasetInvalid', message=f'after {n}'); sys.exit(1)
+"""
+
+
+def test_the_end_of_the_log_is_on_s3_while_the_worker_still_works(scene: Scene, tmp_path: Path) -> None:
+    seen, real = tmp_path / "seen", scene.s3.put_object
+    scene.monkeypatch.setenv("SEEN", str(seen))
+
+    def put(**asked: Any) -> Any:
+        if asked["Key"] == f"{PREFIX}logs/attempt-2/training.log":
+            seen.write_bytes(asked["Body"])
+        return real(**asked)
+
+    scene.monkeypatch.setattr(scene.s3, "put_object", put)
+    state = scene.run(WATCH_OWN_LOG)
+    assert state["error"]["code"] == "DatasetInvalid"
+    assert state["error"]["message"] != "after 599"
+    assert b"step 1 of 9" in seen.read_bytes()
+
+
+def test_a_log_that_cannot_be_uploaded_stops_no_report(scene: Scene, tmp_path: Path) -> None:
+    asked_for, real = tmp_path / "seen", scene.s3.put_object
+    scene.monkeypatch.setenv("SEEN", str(asked_for))
+    after: list[str] = []
+
+    def put(**asked: Any) -> Any:
+        if "/logs/" in asked["Key"]:
+            asked_for.touch()
+            raise ConnectionError("S3 is away for logs")
+        if asked_for.exists():
+            after.append(asked["Key"])
+        return real(**asked)
+
+    scene.monkeypatch.setattr(scene.s3, "put_object", put)
+    script = WATCH_OWN_LOG.replace("break", "time.sleep(2.5); break")
+    scene.monkeypatch.setattr("instance.supervisor.Supervisor._upload_logs", lambda _: None)
+    assert scene.run(script)["status"] == "failed"
+    # The heartbeats of 2.5 seconds, one a second, before training.json and the last one.
+    assert after.count(f"{PREFIX}system-state.json") >= 3
+
+
 def test_the_terminal_state_is_written_after_everything_else(scene: Scene) -> None:
     written: list[str] = []
     real = scene.s3.put_object
@@ -110,6 +157,13 @@ def test_the_terminal_state_is_written_after_everything_else(scene: Scene) -> No
     scene.run("phase('training'); tell(event='failed', code='DatasetInvalid', message='row 7'); sys.exit(1)")
     assert written[-1] == f"{PREFIX}system-state.json"
     assert {f"{PREFIX}training.json", f"{PREFIX}logs/attempt-2/training.log"} <= set(written)
+
+
+def test_a_worker_s_reason_that_no_machine_can_know_is_told_as_a_failed_training(scene: Scene) -> None:
+    state = scene.run("phase('training'); tell(event='failed', code='Aborted', message='row 7'); sys.exit(1)")
+    assert state["error"]["code"] == "TrainingFailed"
+    assert "Aborted" in state["error"]["message"]
+    assert "row 7" in state["error"]["message"]
 
 
 def test_the_workers_own_reason_is_passed_on(scene: Scene) -> None:
@@ -142,7 +196,8 @@ def test_nonsense_from_the_worker_is_ignored(scene: Scene) -> None:
         "tell(event='progress', progress={'step': -5, 'total': 'x', 'unit': 'u' * 99}, message='m')\n"
         "phase('training'); tell(event='failed', code='no such code', message='m'); sys.exit(1)\n"
     )
-    assert state["error"] == {"code": "TrainingFailed", "message": "m"}
+    assert state["error"]["code"] == "TrainingFailed"
+    assert state["error"]["message"].endswith("It said: m")
 
 
 def test_junk_within_a_report_breaks_neither_heartbeats_nor_the_end(scene: Scene) -> None:

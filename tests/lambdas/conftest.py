@@ -40,6 +40,7 @@ class FakeStepFunctions:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.refuse = ""
         self.running: list[str] = []
+        self.history: list[dict[str, Any]] = []
 
     def __getattr__(self, operation: str) -> Callable[..., dict[str, Any]]:
         def call(**arguments: Any) -> dict[str, Any]:
@@ -53,7 +54,11 @@ class FakeStepFunctions:
     def get_paginator(self, _operation: str) -> "FakeStepFunctions":
         return self
 
-    def paginate(self, **_arguments: Any) -> list[dict[str, Any]]:
+    def paginate(self, **arguments: Any) -> list[dict[str, Any]]:
+        if "executionArn" in arguments:
+            if self.refuse:
+                raise ClientError({"Error": {"Code": self.refuse, "Message": ""}}, "GetExecutionHistory")
+            return [{"events": [event]} for event in self.history]
         return [{"executions": [{"executionArn": arn} for arn in self.running]}]
 
     def settlements(self) -> list[tuple[str, dict[str, Any]]]:
@@ -228,7 +233,7 @@ def _make(monkeypatch: pytest.MonkeyPatch) -> World:
     spy = Ec2(clients.client("ec2"))
     monkeypatch.setattr(cloud.Cloud, "now", staticmethod(lambda: clock.now))
     monkeypatch.setattr(compute, "client", lambda service, *_: spy if service == "ec2" else clients.client(service))
-    monkeypatch.setattr(executions, "client", lambda _service: states)
+    monkeypatch.setattr(executions, "client", lambda *_: states)
     monkeypatch.setattr(cleaning, "POLL_SECONDS", 0.0)
     return World(cloud.cloud(), clock, spy, states, vpc_id)
 

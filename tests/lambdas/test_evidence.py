@@ -92,6 +92,29 @@ def test_a_silent_machine_leaves_its_last_report(world, event, console):
     assert told["last_report"]["seconds_ago"] == 200
 
 
+def test_the_ending_names_the_logs_that_are_there(world, event, console):
+    world.launch(world.register(), stage="training", task_token="token", booted_at=1, seq=4, state="running")
+    world.put(f"{PREFIX}logs/attempt-1/training.log", "epoch 3")
+    world.put(f"{PREFIX}logs/attempt-2/bootstrap.log", "of another attempt")
+
+    collect(world, event, "States.Timeout")
+
+    logs = f"{PREFIX}logs/attempt-1/"
+    assert ending(world)["logs"] == [f"{logs}training.log", f"{logs}console.log"]
+
+
+def test_logs_that_cannot_be_looked_for_keep_no_ending_back(world, event, console, monkeypatch):
+    world.launch(world.register(), stage="training", task_token="token", booted_at=1, seq=4, state="running")
+
+    def refuse(*_arguments):
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "HeadObject")
+
+    monkeypatch.setattr(type(world.cloud.objects), "size_and_sha256", refuse)
+    collect(world, event, "States.Timeout")
+
+    assert ending(world)["logs"] == []
+
+
 def test_evidence_that_cannot_be_kept_changes_no_outcome(world, event, monkeypatch):
     world.launch(world.register(), stage="boot", task_token="token")
 

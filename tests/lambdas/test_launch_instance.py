@@ -5,7 +5,7 @@ import re
 import pytest
 from botocore.exceptions import ClientError
 
-from contracts.reasons import CapacityUnavailable, LaunchRefused, QuotaTooLow, RunEnded
+from contracts.reasons import CapacityUnavailable, LaunchRefused, PermissionMissing, QuotaTooLow, RunEnded
 from lambdas import launch_instance
 from lambdas.adapters.clients import AwsUnavailable
 from lambdas.core.inventory import unseen_launches
@@ -277,7 +277,7 @@ def test_a_refusal_that_repeats_everywhere_ends_the_walk_at_once(world, launch):
     world.register()
     world.ec2.refusals = ["UnauthorizedOperation", ""]
 
-    with pytest.raises(LaunchRefused, match="UnauthorizedOperation"):
+    with pytest.raises(PermissionMissing, match=r"RunInstances .*UnauthorizedOperation"):
         launch()
 
     assert len(world.ec2.launches) == 1

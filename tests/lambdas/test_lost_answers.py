@@ -8,7 +8,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
-from contracts.reasons import CapacityUnavailable, LaunchRefused, explain
+from contracts.reasons import CapacityUnavailable, LaunchRefused, PermissionMissing, explain
 from lambdas import accept_run, await_training, cleanup, launch_instance, observe_instance, record_run, sweep_run
 from lambdas.adapters import clients, runs_table
 from lambdas.adapters.clients import AwsUnavailable
@@ -332,6 +332,22 @@ def test_whatever_botocore_calls_it_the_workflow_sees_one_name_that_it_repeats(
     name = handler.__name__.removeprefix("lambdas.")
 
     with pytest.raises(AwsUnavailable, match=type(problem).__name__):
+        handler.handler(event(f"state_{name}"), world.context)
+
+
+@pytest.mark.parametrize("handler", [accept_run, launch_instance, await_training])
+def test_what_is_refused_for_a_permission_has_a_name_of_its_own(world, event, monkeypatch, handler):
+    refusal = {"Code": "AccessDeniedException", "Message": "User: arn:aws:sts::1:assumed-role/R/s is not authorized to "
+               "perform: dynamodb:GetItem on resource: t"}  # fmt: skip
+
+    def refuse(self, *_):
+        raise ClientError({"Error": refusal}, "GetItem")
+
+    monkeypatch.setattr(RunsTable, "load", refuse)
+    monkeypatch.setattr(RunsTable, "of_execution", refuse)
+    name = handler.__name__.removeprefix("lambdas.")
+
+    with pytest.raises(PermissionMissing, match=r"GetItem \(dynamodb:GetItem\) was refused to the role R: Access"):
         handler.handler(event(f"state_{name}"), world.context)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from contracts.prices import run_cost
+from contracts.prices import machine_cost, request_cost
 from lambdas import record_run
 from lambdas.flows.recording import ended_attempts
 
@@ -48,13 +48,35 @@ def test_verdict_cost_and_metrics_are_recorded(world, record, run):
 
     answer = record()
 
-    expected = run_cost("g4dn.2xlarge", "on_demand", 600, 20).total_usd
+    expected = (machine_cost("g4dn.2xlarge", "on_demand", 600) + request_cost(9, 15, 7, 35)).total_usd
     verdict = {"status": "completed", "reason_code": None, "cause": None}
     assert answer == {"recorded": True, "cost_usd": round(expected, 4), **verdict}
     stored = world.load()
     assert (stored.status, stored.ended_at) == ("completed", world.clock.now)
     assert stored.cost_usd == pytest.approx(expected, abs=1e-6)
     assert stored.metrics["ChronosZeroShot"] == {"mae": 1.0, "mase": 0.8}
+
+
+def test_transitions_are_counted_in_the_history_with_the_two_that_follow(world, record, run):
+    names = ("AcceptRun", "LaunchInstance", "AwaitTraining", "CollectOutcome", "DecideWhatFollows", "Cleanup",
+             "IsEverythingGone", "RecordRun")  # fmt: skip
+    world.states.history = [{"type": "TaskStateEntered", "stateEnteredEventDetails": {"name": name}} for name in names]
+
+    record()
+
+    stored = world.load()
+    assert (stored.cost["transitions"], stored.cost["transitions_from"]) == (10, "history")
+    assert stored.cost["transitions_usd"] == pytest.approx(10 * 0.000025)
+    assert stored.cost["total_usd"] == pytest.approx(stored.cost_usd, abs=1e-6)
+    assert stored.cost["reports"] == 9
+
+
+def test_a_history_that_is_refused_leaves_a_cost_that_says_it_is_assumed(world, record, run):
+    world.states.refuse = "AccessDeniedException"
+
+    assert record()["recorded"]
+
+    assert world.load().cost["transitions_from"] == "assumed"
 
 
 def test_the_registry_shows_the_run_with_its_best_model(world, record, run):

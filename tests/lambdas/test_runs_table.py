@@ -3,8 +3,10 @@
 from dataclasses import replace
 
 import pytest
+from botocore.exceptions import ClientError
 
-from lambdas.adapters.runs_table import Superseded
+from lambdas.adapters import clients, runs_table
+from lambdas.adapters.runs_table import PAUSES_SECONDS, Superseded
 
 
 @pytest.fixture
@@ -80,6 +82,63 @@ def test_nothing_is_noted_of_a_run_that_is_not_there(world, runs):
         runs.note(replace(record, run_id="20200101-000000"), {"interruption_at": 1})
 
     assert runs.load("20200101-000000") is None
+
+
+class Busy:
+    """DynamoDB whose item is held by a transaction for so many writes."""
+
+    def __init__(self, conflicts):
+        self.conflicts, self.asked = conflicts, 0
+
+    def __getattr__(self, name):
+        return getattr(clients.client("dynamodb"), name)
+
+    def update_item(self, **given):
+        self.asked += 1
+        if self.asked <= self.conflicts:
+            raise ClientError({"Error": {"Code": "TransactionConflictException", "Message": "ongoing"}}, "UpdateItem")
+        return clients.client("dynamodb").update_item(**given)
+
+
+@pytest.fixture
+def busy(monkeypatch):
+    """Return a function that lets so many writes meet a transaction, without the pauses between them."""
+
+    def make(conflicts):
+        table = Busy(conflicts)
+        monkeypatch.setattr(runs_table, "client", lambda _service: table)
+        monkeypatch.setattr(runs_table.time, "sleep", lambda _seconds: None)
+        return table
+
+    return make
+
+
+def test_a_write_that_meets_a_transaction_is_made_again(world, runs, busy):
+    record = world.register()
+    busy(len(PAUSES_SECONDS))
+
+    runs.note(record, {"progress": "training 3/9"})
+
+    assert world.load().progress == "training 3/9"
+
+
+def test_a_write_that_meets_transactions_for_ever_ends_as_what_it_is(world, runs, busy):
+    record = world.register()
+    table = busy(1000)
+
+    with pytest.raises(ClientError, match="TransactionConflictException"):
+        runs.note(record, {"progress": "training 3/9"})
+
+    assert table.asked == len(PAUSES_SECONDS) + 1
+
+
+def test_a_write_that_lost_its_race_to_the_transaction_it_met_is_superseded(world, runs, busy):
+    record = world.register()
+    runs.finish(record, {"ended_at": 5, "status": "failed", "cost_usd": 0.1, "closed_at": 5})
+    busy(2)
+
+    with pytest.raises(Superseded):
+        runs.close(record, {"closed_at": 6})
 
 
 def test_runs_are_listed_by_month_the_newest_first(world, runs):

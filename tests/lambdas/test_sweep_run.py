@@ -5,8 +5,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from lambdas import sweep_run
 from lambdas.adapters import executions
-from lambdas.core.costs import actual_cost
-from lambdas.flows.recording import ended_attempts
+from lambdas.flows.recording import costed, ended_attempts
 
 
 @pytest.fixture
@@ -31,8 +30,11 @@ def ended(world, training):
     world.cloud.schedules.disarm(training.run_id)
     now = world.clock.now
     gone = training.with_changes(ended_attempts(training, now))
-    cost = round(actual_cost(gone, now).total_usd, 6)
-    changes = {"closed_at": now, "ended_at": now, "status": "completed", "task_token": "", "cost_usd": cost}
+    cost = costed(gone, now)
+    changes = {
+        "closed_at": now, "ended_at": now, "status": "completed", "task_token": "",
+        **cost, "cost_usd": round(cost["cost_usd"], 6),
+    }  # fmt: skip
     return world.cloud.runs.note(training, {**changes, **ended_attempts(training, now)})
 
 
@@ -93,6 +95,40 @@ def test_after_a_normal_end_the_event_changes_nothing_of_the_verdict(world, swee
 
     assert world.load() == ended
     assert world.receipt() is None
+
+
+def test_after_the_end_the_whole_history_is_there_and_corrects_the_cost(world, sweep, ended):
+    entered = {"type": "PassStateEntered", "stateEnteredEventDetails": {"name": "Cleanup"}}
+    world.states.history = [entered] * 400
+
+    sweep("stepfunctions_execution_succeeded")
+
+    record = world.load()
+    assert (record.cost["transitions"], record.cost["transitions_from"]) == (400, "history")
+    assert record.cost["transitions_usd"] == pytest.approx(0.01)
+    assert record.cost_usd == pytest.approx(record.cost["total_usd"], abs=1e-6)
+    assert record.cost_usd > ended.cost_usd
+    (entry,) = world.document("control_registry.json")["runs"]
+    assert (entry["cost"], entry["cost_usd"]) == (record.cost, pytest.approx(record.cost_usd, abs=1e-6))
+
+
+def test_a_count_that_is_off_by_less_than_a_hundredth_of_a_cent_is_corrected_too(world, sweep, ended):
+    entered = {"type": "PassStateEntered", "stateEnteredEventDetails": {"name": "Cleanup"}}
+    world.states.history = [entered] * 16
+
+    sweep("stepfunctions_execution_succeeded")
+
+    assert world.load().cost["transitions"] == 16
+
+
+def test_what_was_counted_is_not_replaced_by_an_assumption(world, sweep, ended):
+    counted = {**ended.cost, "transitions": 13, "transitions_from": "history"}
+    world.cloud.runs.note(ended, {"cost": counted})
+    world.states.refuse = "ThrottlingException"
+
+    sweep("stepfunctions_execution_succeeded")
+
+    assert world.load().cost == counted
 
 
 def test_the_abort_of_a_run_that_had_ended_leaves_its_verdict(world, sweep, ended):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.documents import DocumentInvalid, check, dump, parse
-from contracts.reasons import REASONS
+from contracts.reasons import INSTANCE_CODES, REASONS
 from lambdas.core.records import TERMINAL_STATES
 from lambdas.core.reducer import advance, refusal, settlement
 from lambdas.core.verdict import ending
@@ -124,6 +124,22 @@ def test_what_the_waiting_state_hears_is_of_the_closed_list_and_true(made, state
         assert made.state == "completed"
     if told is not None:
         json.dumps(told.output, allow_nan=False)
+
+
+@examples(700)
+@given(records, terminals, st.sampled_from(sorted(REASONS)) | values.map(str), st.text(max_size=40))
+def test_whatever_a_machine_says_of_its_end_only_what_a_machine_can_know_is_believed(made, terminal, code, message):
+    mine = made.with_changes({"attempt": 1, "instance_id": INSTANCE, "state": "", "seq": 0, "stage": "training"})
+    ended = taken_in(mine, [report(1, terminal, error={"code": code, "message": message})])
+    told, end = settlement(ended, NOW), ending(ended, None, NOW)
+
+    if terminal == "completed":
+        assert (told.kind, end.completed) == ("success", True)
+        return
+    assert told.code == end.code in INSTANCE_CODES
+    assert told.message == end.detail
+    assert message in told.message
+    assert told.code == code or code in told.message
 
 
 @examples(900)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from contracts.reasons import CAUSE_LENGTH, REASONS, explain
 from lambdas.core.costs import actual_cost
+from lambdas.core.path import assumed
 from lambdas.core.registry import read_model
 from lambdas.core.verdict import ending, outcome
 from tests.properties.budget import examples
@@ -76,7 +77,7 @@ def test_a_cause_is_short_enough_to_be_recorded_whole(code, detail):
 @examples(400)
 @given(records, moments)
 def test_a_cost_is_never_negative_and_the_registry_is_json(made, now):
-    assert actual_cost(made, now).total_usd >= 0
+    assert actual_cost(made, assumed(made), now).total_usd >= 0
 
     model = read_model([made], "bucket", now)
     assert json.loads(json.dumps(model, allow_nan=False)) == model

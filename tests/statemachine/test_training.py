@@ -30,6 +30,10 @@ def test_success_passes_every_state_once(stage: Stage) -> None:
     assert final is not None
     assert (final.status, final.reason_code) == ("completed", "")
     assert final.metrics["AutoETS"]["mase"] == 0.5
+    assert (final.cost["transitions"], final.cost["transitions_from"]) == (len(HAPPY), "history")
+    assert final.cost["reports"] == 10
+    stage.sweep(arn, "SUCCEEDED")
+    assert stage.record(arn) == final
 
 
 def test_training_that_fails_ends_with_its_own_reason(stage: Stage) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.reasons import CapacityUnavailable, LaunchRefused, QuotaTooLow
+from contracts.reasons import CapacityUnavailable, LaunchRefused, PermissionMissing, QuotaTooLow
 from lambdas.core.acceptance import checked_request
 from lambdas.core.ladder import Answer, Rung, client_token, meaning, rungs, verdict
 
@@ -63,7 +63,8 @@ def test_a_refusal_is_read_as_capacity_quota_or_final(code, expected):
         (["InsufficientInstanceCapacity", "Unsupported"], CapacityUnavailable),
         (["InsufficientInstanceCapacity", "VcpuLimitExceeded"], CapacityUnavailable),
         (["VcpuLimitExceeded", "MaxSpotInstanceCountExceeded"], QuotaTooLow),
-        (["InsufficientInstanceCapacity", "UnauthorizedOperation"], LaunchRefused),
+        (["InsufficientInstanceCapacity", "InvalidLaunchTemplateId.NotFound"], LaunchRefused),
+        (["InsufficientInstanceCapacity", "UnauthorizedOperation"], PermissionMissing),
     ],
 )
 def test_the_verdict_names_every_rung_and_ec2_s_answer(codes, kind):

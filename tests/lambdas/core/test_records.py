@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.prices import run_cost
+from contracts.prices import machine_cost, request_cost
 from lambdas.core.budget import from_records
-from lambdas.core.costs import actual_cost
+from lambdas.core.costs import actual_cost, breakdown
+from lambdas.core.path import Path
 from lambdas.core.records import Attempt, from_item
 from lambdas.core.registry import best_metrics, read_model
 
@@ -45,15 +46,31 @@ def test_the_execution_s_name_is_the_last_part_of_its_arn(make_record):
     assert make_record().execution_name == "run-1"
 
 
-def test_the_actual_cost_is_that_of_all_attempts_and_the_transitions(make_record):
+def test_the_actual_cost_is_that_of_all_attempts_their_reports_and_the_execution_s_path(make_record):
     living = replace(ATTEMPT, attempt=2, market="on_demand", launched_at=NOW - 120, ended_at=0)
+    record = make_record(attempts=(ATTEMPT, living), earlier_reports=10, seq=4)
+    path = Path(transitions=17, tasks=9, function_seconds=40)
 
-    total = actual_cost(make_record(attempts=(ATTEMPT, living)), NOW).total_usd
+    cost = actual_cost(record, path, NOW)
 
-    assert total == pytest.approx(
-        run_cost("g4dn.2xlarge", "spot", 300, 10, 0).total_usd
-        + run_cost("g4dn.2xlarge", "on_demand", 120, 4, 0).total_usd
-        + 15 * 0.000025
+    machines = machine_cost("g4dn.2xlarge", "spot", 300) + machine_cost("g4dn.2xlarge", "on_demand", 120)
+    assert cost.total_usd == pytest.approx((machines + request_cost(14, 17, 9, 40)).total_usd)
+    assert cost.transitions_usd == pytest.approx(17 * 0.000025)
+
+
+@pytest.mark.parametrize(("counted", "source"), [(True, "history"), (False, "assumed")])
+def test_the_breakdown_adds_up_and_says_which_figure_was_counted(make_record, counted, source):
+    record, path = make_record(attempts=(ATTEMPT,), seq=6), Path(12, 6, 20.0, counted)
+
+    told = breakdown(record, path, actual_cost(record, path, NOW))
+
+    parts = ("instance_usd", "volume_usd", "address_usd", "requests_usd", "transitions_usd")
+    assert sum(told[part] for part in parts) == pytest.approx(told["total_usd"], abs=5e-6)
+    assert (told["transitions"], told["transitions_from"], told["reports"], told["function_calls"]) == (
+        12,
+        source,
+        6,
+        12,
     )
 
 
@@ -83,6 +100,14 @@ def test_the_registry_lists_the_newest_run_first_and_counts_only_ended_ones(make
     assert model["runs"][2]["model_path"] == "s3://bucket/phase1/2026/11/23-180000/models/"
     assert model["runs"][1]["reason_code"] == "NoProgress"
     assert model["runs"][0]["end_time"] is None
+
+
+def test_the_registry_has_the_parts_of_a_run_s_cost_once_they_are_known(make_record):
+    known = make_record(cost_usd=0.2, cost={"instance_usd": 0.19, "total_usd": 0.2})
+
+    entries = read_model([known, make_record(run_id="20261123-170000")], "bucket", NOW)["runs"]
+
+    assert [entry["cost"] for entry in entries] == [{"instance_usd": 0.19, "total_usd": 0.2}, None]
 
 
 @pytest.mark.parametrize(

@@ -143,10 +143,13 @@ def test_a_boot_that_failed_fails_with_the_instance_s_reason(make_record):
     [
         ("failed", "DataSyncFailed", "DataSyncFailed"),
         ("failed", "Nonsense", "TrainingFailed"),
+        ("failed", "Aborted", "TrainingFailed"),
+        ("failed", "MonthlyBudgetExceeded", "TrainingFailed"),
         ("interrupted", "Nonsense", "SpotInterrupted"),
+        ("interrupted", "CapacityUnavailable", "SpotInterrupted"),
     ],
 )
-def test_a_failure_carries_a_reason_of_the_closed_list(make_record, status, code, expected):
+def test_a_failure_carries_a_reason_that_a_machine_can_know(make_record, status, code, expected):
     record = taken_in(make_record(), [report(2, status, error={"code": code, "message": "why"})])
 
     assert settlement(record, NOW).code == expected

@@ -62,12 +62,13 @@ def test_a_terminal_report_explains_a_timeout(make_record):
     assert ending(make_record(state="interrupted"), MISSED, NOW).code == "SpotInterrupted"
 
 
-def test_a_call_that_aws_never_answered_is_the_reason_unless_the_instance_reported_its_own(make_record):
-    error = {"Error": "AwsUnavailable", "Cause": '{"errorMessage": "RunInstances: RequestLimitExceeded"}'}
+@pytest.mark.parametrize("name", ["AwsUnavailable", "PermissionMissing"])
+def test_a_call_that_aws_never_answered_is_the_reason_unless_the_instance_reported_its_own(make_record, name):
+    error = {"Error": name, "Cause": '{"errorMessage": "RunInstances: RequestLimitExceeded"}'}
     failed = make_record(state="failed", error_code="OutOfMemory", error_message="batch 1")
 
-    assert ending(make_record(), error, NOW) == Ending("AwsUnavailable", "RunInstances: RequestLimitExceeded")
-    assert ending(None, error, NOW).code == "AwsUnavailable"
+    assert ending(make_record(), error, NOW) == Ending(name, "RunInstances: RequestLimitExceeded")
+    assert ending(None, error, NOW).code == name
     assert ending(failed, error, NOW) == Ending("OutOfMemory", "batch 1")
 
 
