@@ -20,10 +20,12 @@ from local.aws_faults import AwsFaults
 from local.call_log import SWITCH
 from local.cloud import LocalCloud
 from local.faults import Faults
-from local.server import INSTANCE_ENDPOINT, MINUTE_SECONDS
+from local.sdk_pace import SCALE as SDK_SCALE
+from local.server import CHANGE_SECONDS, INSTANCE_ENDPOINT, MINUTE_SECONDS
 
-# Step Functions waits and retries at a twentieth, a minute of `shutdown` is six seconds.
-SPEED = {"SFN_WAIT_SCALE": "0.05", MINUTE_SECONDS: "6", SWITCH: "1"}
+# Step Functions waits and retries at a twentieth, the SDK of the functions at a fifth, a minute of `shutdown` is six
+# seconds, and EC2 takes a fifth of a second from one state to the next.
+SPEED = {"SFN_WAIT_SCALE": "0.05", SDK_SCALE: "0.2", MINUTE_SECONDS: "6", CHANGE_SECONDS: "0.2", SWITCH: "1"}
 REQUEST: dict[str, Any] = {
     "dataset": "small", "models": ["SeasonalNaive"], "n_windows": 1, "prediction_length": 4, "allow_cpu": True,
     "boot_timeout_seconds": 60, "heartbeat_timeout_seconds": 30, "max_runtime_minutes": 40,
@@ -61,11 +63,14 @@ class Arena:
         self.environment = self.cloud.environment()
         self.bucket = self.environment["BUCKET"]
         self.faults = Faults(folder)
+        self._clients: dict[str, Any] = {}
         self._fill()
 
     def client(self, service: str) -> Any:
-        """Return a client of the cloud that no fault meets."""
-        return deployment.client(self.environment, service)
+        """Return a client of the cloud that no fault meets; one a service, since making one takes long."""
+        if service not in self._clients:
+            self._clients[service] = deployment.client(self.environment, service)
+        return self._clients[service]
 
     def calm(self) -> None:
         """End every fault."""

@@ -23,7 +23,8 @@ CODES = {
     "s3": ("AccessDenied", "SlowDown"),
 }
 OTHER_CODES = ("AccessDeniedException", "ThrottlingException")
-SLOW_MS = 25_000
+# Longer than the caller waits: the functions 4 s (READ_SECONDS at the pace of the arena), the instance 10 s or 30 s.
+SLOW_MS, SLOW_INSTANCE_MS = 5_000, 25_000
 Known = tuple[str, str, str]
 
 
@@ -85,7 +86,7 @@ def calls(caller: str, service: str, operation: str) -> list[Case]:
         "server error, then fine": {"error": {"code": "InternalError", "status": 500}, "times": 3},
         "cut off, then fine": {"reset": True, "times": 2},
         "answer lost": {"response": {"abort_bytes": 1}, "times": 2},
-        "very slow": {"latency": SLOW_MS, "times": 1},
+        "very slow": {"latency": SLOW_INSTANCE_MS if caller == "instance" else SLOW_MS, "times": 1},
     }
     what = {"service": service, "operation": operation}
     return [
@@ -110,7 +111,7 @@ def tasks(state: str) -> list[Case]:
         "server error, then fine": {"error": "Lambda.ServiceException", "times": 3},
         "cut off, then fine": {"error": "Lambda.SdkClientException", "times": 2},
         "answer lost": {"error": "Lambda.SdkClientException", "times": 2, "after": True},
-        "very slow": {"seconds": 15, "times": 1},
+        "very slow": {"seconds": 6, "times": 1},
     }
     why = "it lasts: the state fails, cleanup follows"
     return [

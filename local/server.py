@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ministack import app
 
-from local import ec2_filters, instance_offerings, processes, public_images
+from local import ec2_filters, instance_offerings, processes, public_images, sdk_pace
 from local.authorization import Authorization
 from local.call_log import CallLog
 from local.callbacks import Callbacks
@@ -60,6 +60,7 @@ def build(folder: StateFolder) -> Ec2Host:
     public_images.install()
     instance_offerings.install()
     LambdaErrors().install()
+    sdk_pace.install()
     callbacks = Callbacks()
     callbacks.install()
     CallLog(folder.calls).install()

@@ -110,6 +110,11 @@ def test_the_code_s_digest_sees_a_change(tmp_path: Path) -> None:
     assert ledger.fingerprint(tmp_path) != before
 
 
+def test_progress_tells_the_minutes_left_at_the_pace_so_far() -> None:
+    assert ledger.progress(30, 120, 360.0) == "--- 30 of 120 done in 6 minutes, about 18 minutes left"
+    assert ledger.progress(120, 120, 1440.0).endswith("about 0 minutes left")
+
+
 def test_table_and_page_name_what_failed() -> None:
     bad = passing()
     bad.leftovers = ["instance i-1 running"]
