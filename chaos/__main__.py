@@ -9,7 +9,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any
 
 from chaos import ledger
-from chaos.cases import Case, matrix, sample
+from chaos.cases import Case
+from chaos.matrix import matrix, sample
 from chaos.worker import clean_calls, close, opened, run
 
 SEED = 4

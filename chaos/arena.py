@@ -59,12 +59,20 @@ class Arena:
         self.cloud.start(controller_endpoint=self.aws.url)
         self.aws.start(self.cloud)
         self.machine.start(self.cloud)
+        self.faults = Faults(folder)
+        self._clients: dict[str, Any] = {}
+        self.deploy(assembly)
+
+    def deploy(self, assembly: Path | None = None) -> None:
+        """Deploy the stack and put the data into its bucket."""
         self.cloud.deploy(assembly)
         self.environment = self.cloud.environment()
         self.bucket = self.environment["BUCKET"]
-        self.faults = Faults(folder)
-        self._clients: dict[str, Any] = {}
         self._fill()
+
+    def destroy(self) -> None:
+        """Delete the stack, with the bucket and the table left behind; `deploy` makes it anew."""
+        deployment.destroy(self.cloud.folder, self.cloud.credentials())
 
     def client(self, service: str) -> Any:
         """Return a client of the cloud that no fault meets; one a service, since making one takes long."""
@@ -76,6 +84,7 @@ class Arena:
         """End every fault."""
         self.aws.set()
         self.machine.set()
+        self.faults.set_machines({})
         for end in (self.faults.set_capacity, self.faults.set_tasks, self.faults.set_events):
             end({})
         events = self.client("events")
@@ -102,6 +111,12 @@ class Arena:
         """Return the record of an execution's run, None when it registered none."""
         pointer = self._item("execution#" + arn)
         return from_item(self._item(pointer["run_id"])) if pointer else None
+
+    def alive(self, run_id: str) -> set[str]:
+        """Return the ids of a run's machines that work."""
+        filters = [{"Name": "tag:RunId", "Values": [run_id]}, {"Name": "instance-state-name", "Values": ["running"]}]
+        found = self.client("ec2").describe_instances(Filters=filters)["Reservations"]
+        return {instance["InstanceId"] for reservation in found for instance in reservation["Instances"]}
 
     def objects(self, prefix: str) -> set[str]:
         """Return the keys below a prefix."""
@@ -152,11 +167,11 @@ def series_csv(series: int, length: int) -> bytes:
     return "\n".join(["unique_id,ds,y", *rows, ""]).encode()
 
 
-def wait(look: Callable[[], Any], what: str, seconds: float) -> Any:
-    """Return the first true value of `look`; raises TooLong when there is none in time."""
+def wait(look: Callable[[], Any], what: str, seconds: float, step: float = STEP_SECONDS) -> Any:
+    """Return the first true value of `look`, asked every `step` seconds; raises TooLong when there is none in time."""
     gives_up_at = time.monotonic() + seconds
     while time.monotonic() < gives_up_at:
         if found := look():
             return found
-        time.sleep(STEP_SECONDS)
+        time.sleep(step)
     raise TooLong(f"waited {seconds:.0f} s for {what}")

@@ -23,7 +23,7 @@ from local.instance_metadata import InstanceMetadata, facts_of
 from local.launch_template import Launch
 from local.machine import Machine
 from local.permissions import instance_credentials
-from local.state_folder import StateFolder
+from local.state_folder import StateFolder, read_json
 
 CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 ENDED = ("shutting-down", "terminated")
@@ -93,7 +93,7 @@ class Ec2Host:
     def launched(self, record: Any, launch: Launch) -> None:
         """Take over a pending instance: boot it, then run its user data."""
         instance_id = record["InstanceId"]
-        machine = Machine(instance_id, self.folder.instance(instance_id))
+        machine = Machine(instance_id, self.folder.instance(instance_id), **read_json(self.folder.machines))
         lane = ThreadPoolExecutor(max_workers=1, thread_name_prefix=instance_id)
         hosted = Hosted(record, launch, machine, contextvars.copy_context(), lane)
         self._hosted[instance_id] = hosted

@@ -25,6 +25,7 @@ from local.permissions import Permissions
 from local.service_quotas import ServiceQuotas
 from local.state_folder import CLOUD_MARKER, PARENT_MARKER, StateFolder, write_json
 from local.task_faults import TaskFaults
+from local.wrong_clock import ClockCheck
 
 MINUTE_SECONDS = "CHRONOS_LOCAL_MINUTE_SECONDS"
 SPOT_NOTICE_SECONDS = "CHRONOS_LOCAL_SPOT_NOTICE_SECONDS"
@@ -63,6 +64,7 @@ def build(folder: StateFolder) -> Ec2Host:
     sdk_pace.install()
     callbacks = Callbacks()
     callbacks.install()
+    ClockCheck().install()
     CallLog(folder.calls).install()
     TaskFaults(folder.tasks).install()
     EventFaults(folder.events).install()
