@@ -6,7 +6,7 @@ BOOT = "boot"
 WORKING = ("preflight", "data_sync", "training", "results_sync")
 PHASES = (BOOT, *WORKING)
 LOST = ("InstanceLost", "BootTimedOut", "HeartbeatLost")
-SHORT_CUT_SECONDS, LONG_CUT_SECONDS = 4, 25
+SHORT_CUT_SECONDS, LONG_CUT_SECONDS = 4, 30
 # What a disk without room ends in: a machine that cannot say anything is lost, and lost machines are tried again.
 FULL = {
     "boot": (SUCCEEDED, "BootFailed"),

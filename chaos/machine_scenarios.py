@@ -16,7 +16,7 @@ ACT_SECONDS = 20.0
 # A phase of this small run is over in a moment. What it asks S3 for is answered late, so that it can be met.
 ASKS = {"data_sync": "GetObject", "results_sync": "HeadObject"}
 ANSWER_MS = 3_000
-QUICK: dict[str, Any] = {**REQUEST, "heartbeat_timeout_seconds": 10, "boot_timeout_seconds": 30}
+QUICK: dict[str, Any] = {**REQUEST, "heartbeat_timeout_seconds": 20, "boot_timeout_seconds": 30}
 NOTICE_SECONDS = 6.0
 LOOK_SECONDS = 0.1
 HOUR_SECONDS = 3600
@@ -55,7 +55,9 @@ def met(
 
 
 def at_phase(arena: Arena, arn: str, phase: str, attempt: int) -> RunRecord | None:
-    """Return the record once the attempt's machine says that it is in the phase; raises TooLong when that is over."""
+    """Return the record once the attempt's machine says that it is in the phase; TooLong when that is over."""
+    if (ended := arena.execution(arn))["status"] != "RUNNING":
+        raise TooLong(f"expected to meet the machine in {phase}, found the run {ended['status']} {ended.get('error')}")
     record = arena.record(arn)
     if record is None or not record.instance_id or len(record.attempts) < attempt:
         return None

@@ -24,6 +24,7 @@ SETTLE_SECONDS = 3.0
 def play(arena: Arena, case: Case) -> Outcome:
     """Bring a case about in a run of its own and return what was seen."""
     arena.calm()
+    arena.forget_month()
     outcome, arn = Outcome(), ""
     try:
         arn, fired = _BEGIN[case.kind](arena, case)

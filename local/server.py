@@ -30,6 +30,7 @@ from local.wrong_clock import ClockCheck
 MINUTE_SECONDS = "CHRONOS_LOCAL_MINUTE_SECONDS"
 SPOT_NOTICE_SECONDS = "CHRONOS_LOCAL_SPOT_NOTICE_SECONDS"
 CHANGE_SECONDS = "CHRONOS_LOCAL_CHANGE_SECONDS"
+POWEROFF_SECONDS = "CHRONOS_LOCAL_POWEROFF_SECONDS"
 INSTANCE_ENDPOINT = "CHRONOS_LOCAL_INSTANCE_ENDPOINT"
 
 
@@ -52,7 +53,8 @@ def build(folder: StateFolder) -> Ec2Host:
     minute = float(os.environ.get(MINUTE_SECONDS, Timing.minute_seconds))
     notice = float(os.environ.get(SPOT_NOTICE_SECONDS, Timing.spot_notice_seconds))
     change = float(os.environ.get(CHANGE_SECONDS, Timing.change_seconds))
-    timing = Timing(change_seconds=change, minute_seconds=minute, spot_notice_seconds=notice)
+    poweroff = float(os.environ.get(POWEROFF_SECONDS, Timing.poweroff_seconds))
+    timing = Timing(change, minute, notice, poweroff)
     host = Ec2Host(folder, instance_environment(folder), timing)
     control = Control(host)
     host.control_url = control.url
