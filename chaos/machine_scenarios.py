@@ -99,7 +99,8 @@ def _beside(arena: Arena) -> Begun:
     """Let a machine that was given up wake while the next attempt's works, since EC2 refused to end it."""
     refused = {"error": {"code": "UnauthorizedOperation", "status": 403}}
     arena.aws.set({"service": "ec2", "operation": "TerminateInstances", **refused})
-    arn = arena.start(LONG)
+    # The next launch waits a minute for the machine that should have ended; the time to boot has to hold that, too.
+    arn = arena.start({**LONG, "boot_timeout_seconds": 180})
     first = wait(partial(at_phase, arena, arn, "training", 1), "training", RUN_SECONDS)
     arena.faults.hang(first.instance_id)
     second = wait(partial(at_phase, arena, arn, "boot", 2), "the next attempt", RUN_SECONDS)
