@@ -4,14 +4,19 @@ import argparse
 import multiprocessing
 import sys
 import tempfile
+import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any
 
 from chaos import ledger
-from chaos.cases import Case, matrix, sample
+from chaos.cases import Case
+from chaos.matrix import matrix, sample
 from chaos.worker import clean_calls, close, opened, run
 
 SEED = 4
+# A case waits more than it computes, so more of them than cores; each embedded cloud takes about 1 GB.
+WORKERS = 3
+SECONDS_BETWEEN_WORDS = 30.0
 
 
 def main() -> int:
@@ -29,14 +34,32 @@ def main() -> int:
             for name in wanted.keys() & done.keys():
                 print(ledger.line(done[name]))
             running = [pool.submit(run, case) for name, case in wanted.items() if name not in done]
+            pace = _Pace(len(running))
             for finished in as_completed(running):
                 result = finished.result()
                 done[result["case"]] = result
                 print(ledger.line(result), flush=True)
                 ledger.save(code, asked.seed, len(cases), done)
+                pace.step()
             for _ in range(asked.workers):
                 pool.submit(close)
     return _conclude([done[name] for name in wanted], done, len(cases))
+
+
+class _Pace:
+    """Says now and then how far it is; `count` cases begin to run when it is made."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._done = count, 0
+        self._began = self._said = time.monotonic()
+
+    def step(self) -> None:
+        """Count a finished case."""
+        now = time.monotonic()
+        self._done += 1
+        if now - self._said >= SECONDS_BETWEEN_WORDS:
+            self._said = now
+            print(ledger.progress(self._done, self._count, now - self._began), flush=True)
 
 
 def _wanted(cases: list[Case], asked: argparse.Namespace) -> dict[str, Case]:
@@ -57,7 +80,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--cases", type=int, default=0, help="a seeded sample of that many; all of them by default")
     parser.add_argument("--only", default="", help="cases whose name holds this text")
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--workers", type=int, default=2, help="embedded clouds side by side")
+    parser.add_argument("--workers", type=int, default=WORKERS, help="embedded clouds side by side")
     parser.add_argument("--again", action="store_true", help="run finished cases again")
     return parser.parse_args()
 

@@ -20,17 +20,23 @@ from local.aws_faults import AwsFaults
 from local.call_log import SWITCH
 from local.cloud import LocalCloud
 from local.faults import Faults
-from local.server import INSTANCE_ENDPOINT, MINUTE_SECONDS
+from local.sdk_pace import SCALE as SDK_SCALE
+from local.server import CHANGE_SECONDS, INSTANCE_ENDPOINT, MINUTE_SECONDS, POWEROFF_SECONDS
 
-# Step Functions waits and retries at a twentieth, a minute of `shutdown` is six seconds.
-SPEED = {"SFN_WAIT_SCALE": "0.05", MINUTE_SECONDS: "6", SWITCH: "1"}
+# Step Functions waits and retries at a twentieth, the SDK of the functions at a fifth, a minute of `shutdown` is six
+# seconds, and EC2 takes a fifth of a second from one state to the next. A machine takes longer to go down than cleanup
+# takes to come, as on AWS: so that every clean run makes the same calls.
+SPEED = {
+    "SFN_WAIT_SCALE": "0.05", SDK_SCALE: "0.2", MINUTE_SECONDS: "6", CHANGE_SECONDS: "0.2", POWEROFF_SECONDS: "10",
+    SWITCH: "1",
+}  # fmt: skip
 REQUEST: dict[str, Any] = {
     "dataset": "small", "models": ["SeasonalNaive"], "n_windows": 1, "prediction_length": 4, "allow_cpu": True,
     "boot_timeout_seconds": 60, "heartbeat_timeout_seconds": 30, "max_runtime_minutes": 40,
 }  # fmt: skip
 LONG: dict[str, Any] = {
     **REQUEST, "dataset": "long", "models": ["AutoETS"], "refit": "form", "prediction_length": 7, "n_windows": 12,
-    "heartbeat_timeout_seconds": 10,
+    "heartbeat_timeout_seconds": 20,
 }  # fmt: skip
 STEP_SECONDS = 0.25
 
@@ -57,25 +63,42 @@ class Arena:
         self.cloud.start(controller_endpoint=self.aws.url)
         self.aws.start(self.cloud)
         self.machine.start(self.cloud)
+        self.faults = Faults(folder)
+        self._clients: dict[str, Any] = {}
+        self.deploy(assembly)
+
+    def deploy(self, assembly: Path | None = None) -> None:
+        """Deploy the stack and put the data into its bucket."""
         self.cloud.deploy(assembly)
         self.environment = self.cloud.environment()
         self.bucket = self.environment["BUCKET"]
-        self.faults = Faults(folder)
         self._fill()
 
+    def destroy(self) -> None:
+        """Delete the stack, with the bucket and the table left behind; `deploy` makes it anew."""
+        deployment.destroy(self.cloud.folder, self.cloud.credentials())
+
     def client(self, service: str) -> Any:
-        """Return a client of the cloud that no fault meets."""
-        return deployment.client(self.environment, service)
+        """Return a client of the cloud that no fault meets; one a service, since making one takes long."""
+        if service not in self._clients:
+            self._clients[service] = deployment.client(self.environment, service)
+        return self._clients[service]
 
     def calm(self) -> None:
         """End every fault."""
         self.aws.set()
         self.machine.set()
+        self.faults.set_machines({})
         for end in (self.faults.set_capacity, self.faults.set_tasks, self.faults.set_events):
             end({})
         events = self.client("events")
         for rule in self.rules():
             events.enable_rule(Name=rule)
+
+    def forget_month(self) -> None:
+        """Let the next run be the first one of its month: it makes a call more, and every case's run has to make it."""
+        key = {"id": {"S": f"month#{datetime.now(UTC):%Y%m}"}}
+        self.client("dynamodb").delete_item(TableName=self.environment["RUNS_TABLE"], Key=key)
 
     def rules(self) -> list[str]:
         """Return the names of the stack's event rules."""
@@ -97,6 +120,12 @@ class Arena:
         """Return the record of an execution's run, None when it registered none."""
         pointer = self._item("execution#" + arn)
         return from_item(self._item(pointer["run_id"])) if pointer else None
+
+    def alive(self, run_id: str) -> set[str]:
+        """Return the ids of a run's machines that work."""
+        filters = [{"Name": "tag:RunId", "Values": [run_id]}, {"Name": "instance-state-name", "Values": ["running"]}]
+        found = self.client("ec2").describe_instances(Filters=filters)["Reservations"]
+        return {instance["InstanceId"] for reservation in found for instance in reservation["Instances"]}
 
     def objects(self, prefix: str) -> set[str]:
         """Return the keys below a prefix."""
@@ -147,11 +176,11 @@ def series_csv(series: int, length: int) -> bytes:
     return "\n".join(["unique_id,ds,y", *rows, ""]).encode()
 
 
-def wait(look: Callable[[], Any], what: str, seconds: float) -> Any:
-    """Return the first true value of `look`; raises TooLong when there is none in time."""
+def wait(look: Callable[[], Any], what: str, seconds: float, step: float = STEP_SECONDS) -> Any:
+    """Return the first true value of `look`, asked every `step` seconds; raises TooLong when there is none in time."""
     gives_up_at = time.monotonic() + seconds
     while time.monotonic() < gives_up_at:
         if found := look():
             return found
-        time.sleep(STEP_SECONDS)
+        time.sleep(step)
     raise TooLong(f"waited {seconds:.0f} s for {what}")

@@ -1,11 +1,10 @@
-"""Every case of the matrix, with the verdicts that are right for it and why. Pure; runs on a person's machine.
+"""The cases around the machine, with the verdicts that are right and why. Pure; runs on a person's machine.
 
 A fault that passes must cost nothing: the run succeeds. A refusal that lasts ends in a failure whose reason code is one
 of those that are true for the caller, or in a success when the run can do without the call.
 """
 
-import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,8 +22,11 @@ CODES = {
     "s3": ("AccessDenied", "SlowDown"),
 }
 OTHER_CODES = ("AccessDeniedException", "ThrottlingException")
-SLOW_MS = 25_000
+# Longer than the caller waits: the functions 4 s (READ_SECONDS at the pace of the arena), the instance 10 s or 30 s.
+SLOW_MS, SLOW_INSTANCE_MS = 5_000, 25_000
 Known = tuple[str, str, str]
+# The ladder of the capacity cases, in the order in which it is walked.
+MARKETS, TYPES, ZONES = ("spot", "on_demand"), ("g4dn.xlarge", "g4dn.2xlarge"), ("us-east-1a", "us-east-1b")
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Case:
     name : str
         Unique; what a person asks for.
     kind : str
-        `aws`, `task`, `machine`, `events`, `people`, `capacity` or `net`.
+        `aws`, `task`, `machine`, `events`, `people`, `capacity`, `net` or `stack`.
     verdicts : tuple of str
         What is right: SUCCEEDED or reason codes; empty when anything but a lie is.
     why : str
@@ -55,24 +57,15 @@ class Case:
     must_fire: bool = True
 
 
-def matrix(known: Iterable[Known]) -> list[Case]:
-    """Return every case, given each (caller, service, operation) of a clean run."""
+def around(known: Iterable[Known]) -> list[Case]:
+    """Return every case but the machine's own, given each (caller, service, operation) of a clean run."""
     cases: list[Case] = []
     for caller, service, operation in sorted(set(known)):
         if caller.startswith("states:"):
             cases += tasks(caller.partition(":")[2])
         elif caller != "other":
             cases += calls(caller, service, operation)
-    return cases + machine() + events() + people() + capacity() + nets()
-
-
-def sample(cases: Sequence[Case], count: int, seed: int) -> list[Case]:
-    """Return `count` of the cases, one of each kind first; the same ones for the same seed."""
-    shuffled = list(cases)
-    random.Random(seed).shuffle(shuffled)  # noqa: S311 - to be repeated, not to be secret
-    first = {case.kind: case for case in reversed(shuffled)}
-    one_each = list(first.values())
-    return (one_each + [case for case in shuffled if case not in one_each])[:count]
+    return cases + events() + people() + capacity() + nets() + stack()
 
 
 def calls(caller: str, service: str, operation: str) -> list[Case]:
@@ -85,7 +78,7 @@ def calls(caller: str, service: str, operation: str) -> list[Case]:
         "server error, then fine": {"error": {"code": "InternalError", "status": 500}, "times": 3},
         "cut off, then fine": {"reset": True, "times": 2},
         "answer lost": {"response": {"abort_bytes": 1}, "times": 2},
-        "very slow": {"latency": SLOW_MS, "times": 1},
+        "very slow": {"latency": SLOW_INSTANCE_MS if caller == "instance" else SLOW_MS, "times": 1},
     }
     what = {"service": service, "operation": operation}
     return [
@@ -110,7 +103,7 @@ def tasks(state: str) -> list[Case]:
         "server error, then fine": {"error": "Lambda.ServiceException", "times": 3},
         "cut off, then fine": {"error": "Lambda.SdkClientException", "times": 2},
         "answer lost": {"error": "Lambda.SdkClientException", "times": 2, "after": True},
-        "very slow": {"seconds": 15, "times": 1},
+        "very slow": {"seconds": 6, "times": 1},
     }
     why = "it lasts: the state fails, cleanup follows"
     return [
@@ -125,49 +118,13 @@ def tasks(state: str) -> list[Case]:
     ]
 
 
-def machine() -> list[Case]:
-    """Return what happens to the instance, at boot and in training."""
-    lost = ("InstanceLost", "BootTimedOut", "HeartbeatLost")
-    cases = [
-        Case(f"machine {what} in {phase}", "machine", right, why, {"do": what, "phase": phase, **more})
-        for phase in ("boot", "training")
-        for what, right, why, more in (
-            ("killed", (SUCCEEDED,), "a new attempt goes on", {}),
-            ("stopped", (SUCCEEDED,), "stopped from outside is lost: a new attempt goes on", {}),
-            ("hung", (SUCCEEDED,), "silence is found out and a new attempt goes on", {}),
-            ("killed every time", lost, "attempts are bounded", {"every": True}),
-        )
-    ]
-    return [
-        *cases,
-        Case("machine stalled", "machine", ("NoProgress",), "alive without progress", {"do": "stalled"}),
-        Case("machine interrupted once", "machine", (SUCCEEDED,), "resumed on a new attempt", {"do": "interrupted"}),
-        Case(
-            "machine interrupted every time", "machine", ("SpotInterrupted", "InstanceLost"), "attempts are bounded",
-            {"do": "interrupted", "every": True},
-        ),
-        Case(
-            "machine cut off for less than the heartbeat", "machine", (SUCCEEDED,), "short silence is no death",
-            {"do": "cut off", "seconds": 4},
-        ),
-        Case(
-            "machine cut off for longer than the heartbeat", "machine", (SUCCEEDED, *lost, "ResultsSyncFailed"),
-            "long silence is a lost machine: a new attempt, or a clear end", {"do": "cut off", "seconds": 25},
-        ),
-        Case(
-            "machine finds a corrupt data set", "machine", ("DatasetInvalid", "DataSyncFailed"),
-            "the data are to blame", {"do": "corrupt"},
-        ),
-    ]  # fmt: skip
-
-
 def events() -> list[Case]:
     """Return each kind of event gone astray."""
     report, changed = "Object Created", "EC2 Instance State-change Notification"
     ended = "Step Functions Execution Status Change"
     right = (SUCCEEDED,)
     cases = [
-        Case(f"events {kind} {what}", "events", right, "at least once, in no order", {kind: fault}, False)
+        Case(f"events {kind} {what}", "events", right, "at least once, in no order", {"set": {kind: fault}}, False)
         for kind in (report, changed, ended)
         for what, fault in (
             ("doubled", {"do": "double", "seconds": 1}),
@@ -176,13 +133,40 @@ def events() -> list[Case]:
         )
     ]
     cases += [
-        Case(f"events {kind} dropped", "events", right, "a success needs no such event", {kind: {"do": "drop"}}, False)
+        Case(
+            f"events {kind} of an old run",
+            "events",
+            right,
+            "an old run's events say nothing of this one",
+            {"set": {kind: {"do": "replay"}}, "after_a_run": True},
+        )
+        for kind in (report, changed, ended)
+    ]
+    cases += [
+        Case(
+            f"events {kind} delayed past the next attempt",
+            "events",
+            right,
+            "a lost attempt says nothing of the next",
+            {"set": {kind: {"do": "delay", "seconds": seconds}}, "machine": act},
+        )
+        for kind, act, seconds in ((report, "killed", 8), (changed, "hung", 20))
+    ]
+    cases += [
+        Case(
+            f"events {kind} dropped",
+            "events",
+            right,
+            "a success needs no such event",
+            {"set": {kind: {"do": "drop"}}},
+            False,
+        )
         for kind in (changed, ended)
     ]
     deaf = ("BootTimedOut",)
     why = "nobody heard of the machine: no report can settle the boot"
-    cases.append(Case("events Object Created dropped", "events", deaf, why, {report: {"do": "drop"}}, False))
-    return cases
+    cases.append(Case("events Object Created dropped", "events", deaf, why, {"set": {report: {"do": "drop"}}}, False))
+    return cases  # fmt: skip
 
 
 def people() -> list[Case]:
@@ -203,15 +187,37 @@ def people() -> list[Case]:
 
 
 def capacity() -> list[Case]:
-    """Return each rung of the ladder refused, all refused, for a while or for good, and the quota reached."""
-    short = "InsufficientInstanceCapacity"
+    """Return each rung of the ladder refused, all refused, for a while or for good, and refused after a partial launch."""
+    short, unclear = "InsufficientInstanceCapacity", "InternalError"
+    rungs = [f"{kind}/{market}/{zone}" for market in MARKETS for kind in TYPES for zone in ZONES]
+    ladder = {"market": "spot_then_on_demand", "instance_types": list(TYPES)}
+    cases = [
+        Case(
+            f"capacity {count} of {len(rungs)} rungs refused",
+            "capacity",
+            (SUCCEEDED,),
+            "the next rung has it",
+            {"set": dict.fromkeys(rungs[:count], short), "request": ladder, "rung": rungs[count]},
+        )
+        for count in range(1, len(rungs))
+    ]
+    partial = [
+        Case(
+            f"capacity launched and answered with {code}{' for long' if times > 2 else ''}",
+            "capacity",
+            right,
+            why,
+            {"set": {"*": {"error": code, "times": times, "made": True}}},
+        )
+        for code, times, right, why in (
+            (unclear, 2, (SUCCEEDED,), "the same token gives the same instance"),
+            (unclear, 60, (), "any code but a lie, or the machine's report stands in for the answer"),
+            (short, 2, (SUCCEEDED,), "the next rung has it, and the machine nobody knows of is ended"),
+        )
+    ]
     return [
-        Case("capacity first rung refused", "capacity", (SUCCEEDED,), "the next rung has it",
-             {"set": {"*": {"error": short, "times": 1}}}),
-        Case("capacity spot refused", "capacity", (SUCCEEDED,), "on demand has it",
-             {"set": {"*/spot/*": short}, "request": {"market": "spot_then_on_demand"}}),
-        Case("capacity first type refused", "capacity", (SUCCEEDED,), "the second type has it",
-             {"set": {"g4dn.xlarge": short}, "request": {"instance_types": ["g4dn.xlarge", "g4dn.2xlarge"]}}),
+        *cases,
+        *partial,
         Case("capacity all refused", "capacity", ("CapacityUnavailable",), "nobody has it", {"set": {"*": short}}),
         Case("capacity comes while the run waits", "capacity", (SUCCEEDED,), "a later round has it",
              {"set": {"*": {"error": short, "times": 5}}, "request": {"capacity_wait_minutes": 20}}),
@@ -220,6 +226,12 @@ def capacity() -> list[Case]:
         Case("capacity quota reached", "capacity", ("QuotaTooLow",), "the account's limit",
              {"set": {"*": "VcpuLimitExceeded"}}),
     ]  # fmt: skip
+
+
+def stack() -> list[Case]:
+    """Return the deletion of the stack in the middle of a run; what was in the cloud is deployed anew afterwards."""
+    why = "deleting the stack stops its runs and cleans up behind them first"
+    return [Case("stack deleted in training", "stack", ("Aborted",), why)]
 
 
 def nets() -> list[Case]:

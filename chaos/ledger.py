@@ -70,6 +70,12 @@ def line(row: Mapping[str, Any]) -> str:
     return f"{padded} {len(row['leftovers'])}  {'; '.join(row['failures']) or 'passed'}"
 
 
+def progress(done: int, count: int, seconds: float) -> str:
+    """Return how far the matrix is after `seconds`, with the minutes left at the pace so far; `done` is at least 1."""
+    left = seconds / done * (count - done) / 60
+    return f"--- {done} of {count} done in {seconds / 60:.0f} minutes, about {left:.0f} minutes left"
+
+
 def heading() -> str:
     """Return the table's heading."""
     names = ("case", "status", "reason", "empty s")

@@ -3,7 +3,6 @@
 import contextlib
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -11,29 +10,35 @@ from botocore.exceptions import ClientError
 from chaos.arena import LONG, REQUEST, Arena, TooLong, wait
 from chaos.cases import Case
 from chaos.inventory import leftovers
+from chaos.machine_scenarios import Begun, at_phase, break_machine, met
 from chaos.verdicts import EMPTY_WITHIN_SECONDS, Outcome
 from lambdas.core.records import RunRecord
+from local.deployment import DeploymentFailed
 from local.faults import FaultRefused
 
 RUN_SECONDS = 400.0
-Begun = tuple[str, Callable[[], bool]]
+# The last events of a run come after its end.
+SETTLE_SECONDS = 3.0
 
 
 def play(arena: Arena, case: Case) -> Outcome:
     """Bring a case about in a run of its own and return what was seen."""
     arena.calm()
+    arena.forget_month()
     outcome, arn = Outcome(), ""
     try:
         arn, fired = _BEGIN[case.kind](arena, case)
         _await_end(arena, arn, outcome)
         outcome.fired = fired()
         _await_empty(arena, arn, outcome)
-    except (TooLong, FaultRefused, ClientError) as error:
+    except (TooLong, FaultRefused, ClientError, DeploymentFailed) as error:
         outcome.problem = str(error)[:300]
     finally:
         arena.calm()
         if arn:
             _abandon(arena, arn)
+        if case.kind == "stack":
+            arena.deploy()
     return outcome
 
 
@@ -93,13 +98,32 @@ def _task(arena: Arena, case: Case) -> Begun:
 
 
 def _events(arena: Arena, case: Case) -> Begun:
-    arena.faults.set_events(case.fault)
-    return arena.start(REQUEST), lambda: True
+    if case.fault.get("after_a_run"):
+        before = arena.start(REQUEST)
+        wait(lambda: arena.execution(before)["status"] != "RUNNING", "the older run to end", RUN_SECONDS)
+        time.sleep(SETTLE_SECONDS)
+    arena.faults.set_events(case.fault["set"])
+    if "machine" not in case.fault:
+        return arena.start(REQUEST), lambda: True
+    return met(arena, case.fault["machine"], "training", more=case.fault["request"])
 
 
 def _capacity(arena: Arena, case: Case) -> Begun:
     arena.faults.set_capacity(case.fault["set"])
-    return arena.start({**REQUEST, **case.fault.get("request", {})}), lambda: True
+    arn = arena.start({**REQUEST, **case.fault.get("request", {})})
+    return arn, lambda: "rung" not in case.fault or _launched_on(arena, arn) == case.fault["rung"]
+
+
+def _launched_on(arena: Arena, arn: str) -> str:
+    record = arena.record(arn)
+    return "; ".join(f"{a.instance_type}/{a.market}/{a.zone}" for a in record.attempts) if record else ""
+
+
+def _stack(arena: Arena, _: Case) -> Begun:
+    arn = arena.start(LONG)
+    wait(lambda: at_phase(arena, arn, "training", 1), "training", RUN_SECONDS)
+    arena.destroy()
+    return arn, lambda: True
 
 
 def _people(arena: Arena, case: Case) -> Begun:
@@ -119,59 +143,6 @@ def _entered(arena: Arena, arn: str, state: str) -> bool:
     return any(event.get("stateEnteredEventDetails", {}).get("name") == state for event in pages["events"])
 
 
-def _machine(arena: Arena, case: Case) -> Begun:
-    fault = case.fault
-    act: Callable[[Arena, RunRecord], None] = _ACTS[fault["do"]]
-    market: dict[str, Any] = {"market": "spot"} if fault["do"] == "interrupted" else {}
-    stalls = {"no_progress_timeout_seconds": 10} if fault["do"] == "stalled" else {}
-    small = {"dataset": "corrupt"} if fault["do"] == "corrupt" else {}
-    if small:
-        text = "unique_id,ds,y\n" + "".join(f"a,2020-01-{day:02d},1\n" for day in range(1, 29)) + "a,not a day,2\n"
-        key = "datasets/corrupt/data.csv"
-        arena.client("s3").put_object(Bucket=arena.bucket, Key=key, Body=(text + "b,2020-01-01,x\n").encode())
-    # What meets the machine while it boots needs no long training after it.
-    request = REQUEST if fault.get("phase") == "boot" else LONG
-    arn = arena.start({**request, **market, **stalls, **small})
-    attempts = 2 if fault.get("every") else 1
-    for attempt in range(1, attempts + 1):
-        if fault["do"] == "corrupt":
-            break
-        record = wait(
-            partial(_at, arena, arn, fault.get("phase", "training"), attempt), f"attempt {attempt}", RUN_SECONDS
-        )
-        if fault["do"] == "cut off":
-            _cut_off(arena, float(fault["seconds"]))
-        else:
-            act(arena, record)
-    return arn, lambda: True
-
-
-def _at(arena: Arena, arn: str, phase: str, attempt: int) -> RunRecord | None:
-    record = arena.record(arn)
-    if record is None or not record.instance_id or len(record.attempts) < attempt:
-        return None
-    if phase == "boot":
-        return record
-    report = arena.report(record)
-    step = (report.get("progress") or {}).get("step", 0)
-    there = report.get("instance_id") == record.instance_id and report.get("phase") == "training" and step >= 1
-    return record if there else None
-
-
-def _cut_off(arena: Arena, seconds: float) -> None:
-    arena.machine.set({"service": "*", "reset": True})
-    time.sleep(seconds)
-    arena.machine.set()
-
-
-def _stop(arena: Arena, record: RunRecord) -> None:
-    arena.client("ec2").stop_instances(InstanceIds=[record.instance_id])
-
-
-def _interrupt(arena: Arena, record: RunRecord) -> None:
-    arena.faults.interrupt(record.instance_id, 6)
-
-
 def _net(arena: Arena, case: Case) -> Begun:
     """Disable three nets of a run whose machine hangs, and let the fourth find it."""
     net = case.fault["net"]
@@ -183,7 +154,7 @@ def _net(arena: Arena, case: Case) -> Begun:
         "max_runtime_minutes": 1,
     }
     arn = arena.start({**LONG, **(catches if net == "catch" else waits)})
-    record = wait(lambda: _at(arena, arn, "training", 1), "training", RUN_SECONDS)
+    record = wait(lambda: at_phase(arena, arn, "training", 1), "training", RUN_SECONDS)
     arena.faults.hang(record.instance_id)
     kept = ("ExecutionEnded",) if net == "rule" else ()
     for name in arena.rules():
@@ -215,15 +186,6 @@ def _machine_alone(arena: Arena, arn: str, record: RunRecord) -> None:
     _abort(arena, arn, record)
 
 
-_ACTS: dict[str, Any] = {
-    "killed": lambda arena, record: arena.faults.kill(record.instance_id),
-    "hung": lambda arena, record: arena.faults.hang(record.instance_id),
-    "stalled": lambda arena, record: arena.faults.stall(record.instance_id),
-    "stopped": _stop,
-    "interrupted": _interrupt,
-    "cut off": None,
-    "corrupt": None,
-}
 _NETS: dict[str, Callable[[Arena, str, RunRecord], None]] = {
     "catch": lambda *_: None,
     "rule": _abort,
@@ -236,6 +198,7 @@ _BEGIN: dict[str, Callable[[Arena, Case], Begun]] = {
     "events": _events,
     "capacity": _capacity,
     "people": _people,
-    "machine": _machine,
+    "machine": break_machine,
     "net": _net,
+    "stack": _stack,
 }

@@ -1,8 +1,12 @@
 """Which device and number format a model runs and trains in. Pure decisions, a probe. Runs in the worker."""
 
+import ctypes
 from dataclasses import dataclass
 
 AMPERE = (8, 0)
+# The driver's own library. The CUDA runtime opens it by this name, and finds no device without it:
+# https://docs.nvidia.com/deploy/cuda-compatibility/
+DRIVER_LIBRARY = "libcuda.so.1"
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,19 @@ def free_memory(device: str) -> None:
         torch.cuda.empty_cache()
 
 
+def driver_there() -> bool:
+    """Return whether NVIDIA's driver is installed."""
+    try:
+        ctypes.CDLL(DRIVER_LIBRARY)
+    except OSError:
+        return False
+    return True
+
+
 def probe() -> Hardware:
-    """Ask PyTorch for the first CUDA device."""
+    """Ask PyTorch for the first CUDA device; without a driver there is none, and PyTorch's seconds are saved."""
+    if not driver_there():
+        return Hardware(cuda=False)
     import torch  # noqa: PLC0415 - the supervisor must not pay for PyTorch
 
     if not torch.cuda.is_available():

@@ -2,7 +2,7 @@
 
 `capacity.json` in the state folder maps a pattern `<instance type>/<market>/<zone>` (shell wildcards; parts left out
 match all; market is `on_demand` or `spot`) to an EC2 error code, or to {"error": code, "times": n} for the first n
-launches only. Codes: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+launches only. With "made" the instance is there all the same, and only the answer is an error. Codes: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 """
 
 import fnmatch
@@ -27,9 +27,11 @@ class CapacityFaults:
         self._path = path
         self._used: dict[tuple[int, str], int] = {}
 
-    def error_for(self, instance_type: str, market: str, zone: str) -> str | None:
-        """Return the EC2 error code this launch fails with, or None when it goes ahead."""
+    def error_for(self, instance_type: str, market: str, zone: str, made: bool = False) -> str | None:
+        """Return the EC2 error code this launch fails with, before or after it `made` the instance; None for none."""
         for pattern, fault in read_json(self._path).items():
+            if bool(isinstance(fault, dict) and fault.get("made")) is not made:
+                continue
             wanted = [*pattern.split("/"), "*", "*"][:3]
             actual = (instance_type, market, zone)
             matches = all(fnmatch.fnmatchcase(value, part) for value, part in zip(actual, wanted, strict=True))

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from local import processes
+from local import machine_faults, processes
 from local.ec2_host import Ec2Host
+from local.wrong_clock import set_clock
 
 ROUTE = re.compile(r"^/instances/(i-[0-9a-f]+)/([a-z]+)$")
 Action = Callable[[str, str], str]
@@ -37,6 +38,9 @@ class Control:
             "resume": self._resume,
             "kill": self._kill,
             "interrupt": self._interrupt,
+            "fill": lambda name, _: machine_faults.fill_disk(self._host.get(name).machine),
+            "clock": self._clock,
+            "exhaust": lambda name, _: machine_faults.exhaust_memory(self._host.get(name).machine),
         }
         control = self
 
@@ -93,6 +97,10 @@ class Control:
         pids = self._host.get(instance_id).machine.pids()
         processes.send(pids, signal.SIGCONT)
         return f"{len(pids)} processes continue"
+
+    def _clock(self, instance_id: str, body: str) -> str:
+        set_clock(self._host.get(instance_id).machine.folder, int(json.loads(body)["seconds"]))
+        return "the clock is set"
 
     def _kill(self, instance_id: str, _: str) -> str:
         self._host.lose(instance_id)

@@ -66,6 +66,18 @@ def deploy(folder: StateFolder, environment: dict[str, str], assembly: Path | No
     _run([*command, "--outputs-file", str(folder.outputs)], variables, "the stack could not be deployed")
 
 
+def destroy(folder: StateFolder, environment: dict[str, str]) -> None:
+    """Delete every stack that was deployed from the folder's assembly, as `cdk destroy` does.
+
+    Raises
+    ------
+    DeploymentFailed
+        When the tool fails.
+    """
+    command = [str(CDK), "destroy", "--all", "--force", "--app", str(folder.assembly), "--no-notices"]
+    _run(command, _variables(environment), "the stack could not be deleted")
+
+
 def outputs(folder: StateFolder) -> dict[str, str]:
     """Return the outputs of all deployed stacks, empty when nothing is deployed."""
     return {name: str(value) for stack in read_json(folder.outputs).values() for name, value in stack.items()}

@@ -23,7 +23,7 @@ from local.instance_metadata import InstanceMetadata, facts_of
 from local.launch_template import Launch
 from local.machine import Machine
 from local.permissions import instance_credentials
-from local.state_folder import StateFolder
+from local.state_folder import StateFolder, read_json
 
 CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 ENDED = ("shutting-down", "terminated")
@@ -44,11 +44,14 @@ class Timing:
         Length of a minute of `shutdown -P +N`; tests shorten it.
     spot_notice_seconds : float
         From the interruption notice to the end; two minutes on AWS.
+    poweroff_seconds : float
+        From the hour of `shutdown` to the end as EC2 sees it: what the operating system takes to go down.
     """
 
     change_seconds: float = 1.0
     minute_seconds: float = 60.0
     spot_notice_seconds: float = 120.0
+    poweroff_seconds: float = 0.0
 
 
 @dataclass
@@ -93,7 +96,7 @@ class Ec2Host:
     def launched(self, record: Any, launch: Launch) -> None:
         """Take over a pending instance: boot it, then run its user data."""
         instance_id = record["InstanceId"]
-        machine = Machine(instance_id, self.folder.instance(instance_id))
+        machine = Machine(instance_id, self.folder.instance(instance_id), **read_json(self.folder.machines))
         lane = ThreadPoolExecutor(max_workers=1, thread_name_prefix=instance_id)
         hosted = Hosted(record, launch, machine, contextvars.copy_context(), lane)
         self._hosted[instance_id] = hosted
@@ -162,7 +165,8 @@ class Ec2Host:
         reason = "Client.InstanceInitiatedShutdown: Instance initiated shutdown"
         end = self.terminate if hosted.launch.shutdown_behavior == "terminate" else self.stop
         hosted.machine.note(f"shutdown in {minutes:g} minutes, then {hosted.launch.shutdown_behavior}")
-        hosted.timer = self._later(minutes * self._timing.minute_seconds, lambda: end(instance_id, reason))
+        seconds = minutes * self._timing.minute_seconds + self._timing.poweroff_seconds
+        hosted.timer = self._later(seconds, lambda: end(instance_id, reason))
 
     def cancel_shutdown(self, instance_id: str) -> None:
         """Forget a scheduled shutdown (`shutdown -c`)."""

@@ -2,7 +2,8 @@
 
 `events.json` in the state folder maps a detail-type to {"do": what, "seconds": s, "times": n}, for the first n events
 (for all of them without `times`): `drop`, `double` (the second one `seconds` later), `delay` by `seconds`, `reorder`
-(every other event `seconds` late, so that it comes after its successor). EventBridge promises at least once, in no
+(every other event `seconds` late, so that it comes after its successor), `replay` (after each event comes the last one
+from before the fault was set, which is of an older run). EventBridge promises at least once, in no
 order: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-service-event.html
 """
 
@@ -30,6 +31,7 @@ class EventFaults:
         self._path = path
         self._dispatch = eventbridge._dispatch_event
         self._seen: dict[tuple[int, str], int] = {}
+        self._before: dict[str, Any] = {}
 
     def install(self) -> None:
         """Stand between the bus and its rules."""
@@ -48,6 +50,10 @@ class EventFaults:
         self._dispatch(event, view)
         if act == "double":
             _later(seconds, lambda: self._dispatch(event, view))
+        elif act == "replay" and kind in self._before:
+            self._dispatch(self._before[kind], view)
+        elif act is None:
+            self._before[kind] = event
 
     def _fault(self, kind: str) -> tuple[dict[str, Any], int]:
         fault = read_json(self._path).get(kind)

@@ -44,6 +44,22 @@ class Faults:
         """Interrupt a spot instance, `notice_seconds` before its end (default: the server's, 120 s)."""
         return self._order(instance_id, "interrupt", {"notice_seconds": notice_seconds})
 
+    def fill_disk(self, instance_id: str) -> str:
+        """Let the disk of an instance be full; it has to have been launched with `own_disk`, see `set_machines`."""
+        return self._order(instance_id, "fill")
+
+    def exhaust_memory(self, instance_id: str) -> str:
+        """Let the kernel's choice of the training worker's processes be killed, as when memory runs out."""
+        return self._order(instance_id, "exhaust")
+
+    def set_clock(self, instance_id: str, seconds: int) -> str:
+        """Put an instance's clock ahead (or behind); it has to have been launched with `own_clock`."""
+        return self._order(instance_id, "clock", {"seconds": seconds})
+
+    def set_machines(self, settings: dict[str, object]) -> None:
+        """Change what coming machines get, see `local.machine_faults`; an empty mapping ends it."""
+        write_json(self._folder.machines, settings)
+
     def set_capacity(self, faults: dict[str, object]) -> None:
         """Let launches fail, see `local.capacity`; an empty mapping ends it."""
         write_json(self._folder.capacity, faults)

@@ -78,14 +78,18 @@ class Launcher:
         launch = merge(parameters, template)
         known = self._tokens.get(_token_key(launch))
         if launch.client_token and known:
-            return _repeat(known, parameters)
+            return self._unless_told(launch, _repeat(known, parameters))
         if code := self._faults.error_for(launch.instance_type, launch.market, launch.zone):
-            message = capacity.describe(code, launch.instance_type, launch.zone)
-            return ec2._error(code, message, capacity.status_of(code))  # type: ignore[no-any-return]
+            return _refused(code, launch)
         records = [self._create(launch) for _ in range(launch.count)]
         if launch.client_token:
             self._tokens[_token_key(launch)] = (_fingerprint(parameters), [r["InstanceId"] for r in records])
-        return _reservation(records)
+        return self._unless_told(launch, _reservation(records))
+
+    def _unless_told(self, launch: Launch, answer: Answer) -> Answer:
+        """Return the answer, or the error that is told in its place."""
+        code = self._faults.error_for(launch.instance_type, launch.market, launch.zone, made=True)
+        return _refused(code, launch) if code else answer
 
     def _create(self, launch: Launch) -> Any:
         (record,) = ec2._launch_instances_internal(
@@ -101,6 +105,11 @@ class Launcher:
         _complete(record, launch)
         self._launched(record, launch)
         return record
+
+
+def _refused(code: str, launch: Launch) -> Answer:
+    message = capacity.describe(code, launch.instance_type, launch.zone)
+    return ec2._error(code, message, capacity.status_of(code))  # type: ignore[no-any-return]
 
 
 def merge(parameters: Parameters, template: dict[str, Any]) -> Launch:

@@ -9,10 +9,22 @@ from pathlib import Path
 
 from local import processes
 from local.state_folder import INSTANCE_MARKER
+from local.wrong_clock import install_clock
 
 GRACE_SECONDS = 2.0
 CONSOLE_BYTES = 64 * 1024
 WORKER = "instance.worker"
+# A disk of its own: a file system in memory, seen by this machine's processes only, with what the image brings.
+# https://man7.org/linux/man-pages/man7/user_namespaces.7.html lets anybody mount one there.
+OWN_DISK = ["unshare", "--map-root-user", "--mount", "/bin/bash", "-ec"]
+MOUNT = """
+cp -a "$1" "$1.image"
+mount -t tmpfs -o size=4g,mode=755 tmpfs "$1"
+cp -a "$1.image/." "$1/"
+cd "$1"
+shift
+exec "$@"
+"""
 SHIM = """#!{python} -SE
 import sys, urllib.request, urllib.error
 request = urllib.request.Request("{url}", "\\n".join(sys.argv[1:]).encode(), method="POST")
@@ -32,9 +44,16 @@ class Machine:
         EC2 instance id.
     folder : Path
         The instance's folder in the state folder; its scratch root is `folder/root`.
+    own_disk : bool
+        Whether its scratch root is a file system of its own, which `local.machine_faults` can fill.
+    own_clock : bool
+        Whether its clock can be put wrong, see `local.wrong_clock`.
     """
 
-    def __init__(self, instance_id: str, folder: Path) -> None:
+    def __init__(self, instance_id: str, folder: Path, own_disk: bool = False, own_clock: bool = False) -> None:
+        self.own_disk = own_disk
+        self._own_clock = own_clock
+        self._clock: dict[str, str] = {}
         self.instance_id = instance_id
         self.folder = folder
         self.root = folder / "root"
@@ -52,6 +71,8 @@ class Machine:
         shim = shims / "shutdown"
         shim.write_text(SHIM.format(python=sys.executable, url=shutdown_url))
         shim.chmod(0o755)
+        if self._own_clock:
+            self._clock = install_clock(self.folder, shims)
 
     def start(self, user_data: str, environment: dict[str, str]) -> None:
         """Start user data (base64) as cloud-init does at first boot.
@@ -67,7 +88,7 @@ class Machine:
         path.write_bytes(script)
         with self.console.open("ab") as console:
             process = subprocess.Popen(  # noqa: S603 - running what was launched is this file's purpose
-                ["/bin/bash", str(path)],
+                [*self._before(), "/bin/bash", str(path)],
                 cwd=self.root,
                 env=self.environment(environment),
                 stdin=subprocess.DEVNULL,
@@ -76,6 +97,9 @@ class Machine:
                 start_new_session=True,
             )
         threading.Thread(target=self._collect, args=(process,), daemon=True).start()
+
+    def _before(self) -> list[str]:
+        return [*OWN_DISK, MOUNT, "own-disk", str(self.root)] if self.own_disk else []
 
     def environment(self, extra: dict[str, str]) -> dict[str, str]:
         """Return the instance's environment: nothing of the person's own, the scratch root in place of `/`."""
@@ -88,6 +112,7 @@ class Machine:
             "CHRONOS_ROOT": str(self.root),
             "CHRONOS_ALLOW_CPU": "1",
             INSTANCE_MARKER: self.instance_id,
+            **self._clock,
             **extra,
         }
 
@@ -124,3 +149,4 @@ class Machine:
     def erase(self) -> None:
         """Delete the root volume."""
         shutil.rmtree(self.root, ignore_errors=True)
+        shutil.rmtree(f"{self.root}.image", ignore_errors=True)

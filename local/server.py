@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ministack import app
 
-from local import ec2_filters, instance_offerings, processes, public_images
+from local import ec2_filters, instance_offerings, processes, public_images, sdk_pace
 from local.authorization import Authorization
 from local.call_log import CallLog
 from local.callbacks import Callbacks
@@ -26,10 +26,12 @@ from local.redrive import Redrive
 from local.service_quotas import ServiceQuotas
 from local.state_folder import CLOUD_MARKER, PARENT_MARKER, StateFolder, write_json
 from local.task_faults import TaskFaults
+from local.wrong_clock import ClockCheck
 
 MINUTE_SECONDS = "CHRONOS_LOCAL_MINUTE_SECONDS"
 SPOT_NOTICE_SECONDS = "CHRONOS_LOCAL_SPOT_NOTICE_SECONDS"
 CHANGE_SECONDS = "CHRONOS_LOCAL_CHANGE_SECONDS"
+POWEROFF_SECONDS = "CHRONOS_LOCAL_POWEROFF_SECONDS"
 INSTANCE_ENDPOINT = "CHRONOS_LOCAL_INSTANCE_ENDPOINT"
 
 
@@ -52,7 +54,8 @@ def build(folder: StateFolder) -> Ec2Host:
     minute = float(os.environ.get(MINUTE_SECONDS, Timing.minute_seconds))
     notice = float(os.environ.get(SPOT_NOTICE_SECONDS, Timing.spot_notice_seconds))
     change = float(os.environ.get(CHANGE_SECONDS, Timing.change_seconds))
-    timing = Timing(change_seconds=change, minute_seconds=minute, spot_notice_seconds=notice)
+    poweroff = float(os.environ.get(POWEROFF_SECONDS, Timing.poweroff_seconds))
+    timing = Timing(change, minute, notice, poweroff)
     host = Ec2Host(folder, instance_environment(folder), timing)
     control = Control(host)
     host.control_url = control.url
@@ -61,9 +64,11 @@ def build(folder: StateFolder) -> Ec2Host:
     public_images.install()
     instance_offerings.install()
     LambdaErrors().install()
+    sdk_pace.install()
     callbacks = Callbacks()
     callbacks.install()
     Redrive(callbacks).install()
+    ClockCheck().install()
     CallLog(folder.calls).install()
     TaskFaults(folder.tasks).install()
     EventFaults(folder.events).install()

@@ -74,6 +74,11 @@ class StateFolder:
         return self.path / "events.json"
 
     @property
+    def machines(self) -> Path:
+        """How machines differ from the usual ones, see `local.machine_faults`."""
+        return self.path / "machines.json"
+
+    @property
     def quotas(self) -> Path:
         """Service quotas that differ from the defaults, see `local.service_quotas`."""
         return self.path / "quotas.json"

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from chaos import ledger
-from chaos.cases import LIES, Case, calls, matrix, sample
+from chaos.cases import LIES, Case, calls
+from chaos.matrix import matrix, sample
 from chaos.verdicts import EMPTY_WITHIN_SECONDS, Outcome, failures, row
 from contracts.reasons import REASONS
 
@@ -16,7 +17,7 @@ KNOWN = {
     ("states:RecordRun", "lambda", "Invoke"),
     ("other", "sts", "GetCallerIdentity"),
 }
-KINDS = {"aws", "task", "machine", "events", "people", "capacity", "net"}
+KINDS = {"aws", "task", "machine", "events", "people", "capacity", "net", "stack"}
 
 
 def case(*verdicts: str) -> Case:
@@ -48,7 +49,7 @@ def test_right_verdicts_are_reason_codes_or_success() -> None:
 def test_a_sample_has_one_of_each_kind_and_is_the_same_for_its_seed() -> None:
     cases = matrix(KNOWN)
 
-    assert {c.kind for c in sample(cases, 7, seed=1)} == KINDS
+    assert {c.kind for c in sample(cases, 8, seed=1)} == KINDS
     assert sample(cases, 12, seed=1) == sample(cases, 12, seed=1)
     assert sample(cases, 12, seed=1) != sample(cases, 12, seed=2)
     assert len(sample(cases, 12, seed=1)) == 12
@@ -108,6 +109,11 @@ def test_the_code_s_digest_sees_a_change(tmp_path: Path) -> None:
     file.write_text("a = 2")
 
     assert ledger.fingerprint(tmp_path) != before
+
+
+def test_progress_tells_the_minutes_left_at_the_pace_so_far() -> None:
+    assert ledger.progress(30, 120, 360.0) == "--- 30 of 120 done in 6 minutes, about 18 minutes left"
+    assert ledger.progress(120, 120, 1440.0).endswith("about 0 minutes left")
 
 
 def test_table_and_page_name_what_failed() -> None:

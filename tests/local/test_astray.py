@@ -52,6 +52,16 @@ def test_events_go_astray_as_told(delivered: Any, fault: dict[str, Any], expecte
     assert [event["n"] for event in came] == expected
 
 
+def test_the_last_event_from_before_comes_again_after_each(delivered: Any) -> None:
+    faults, came, path = delivered
+    dispatch(faults, 1, 2)
+    path.write_text(json.dumps({"Object Created": {"do": "replay"}}))
+
+    dispatch(faults, 3, 4)
+
+    assert [event["n"] for event in came] == [1, 2, 3, 2, 4, 2]
+
+
 def test_events_of_another_kind_come_at_once(delivered: Any) -> None:
     faults, came, path = delivered
     path.write_text(json.dumps({"EC2 Instance State-change Notification": {"do": "drop"}}))

@@ -92,6 +92,18 @@ def test_capacity_fault_with_times_ends_by_itself(bench: Bench, faults: Faults) 
     bench.client("ec2").terminate_instances(InstanceIds=[bench.run(template)])
 
 
+def test_a_launch_may_be_made_and_answered_with_an_error(bench: Bench, faults: Faults) -> None:
+    faults.set_capacity({"*": {"error": "VcpuLimitExceeded", "times": 1, "made": True}})
+    template = bench.template(SLEEP, TagSpecifications=tags("instance", RunId="made"))
+    with pytest.raises(ClientError) as refused:
+        bench.run(template, ClientToken="made-1")
+    assert code_of(refused) == "VcpuLimitExceeded"
+    filters = [{"Name": "tag:RunId", "Values": ["made"]}]
+    (found,) = bench.client("ec2").describe_instances(Filters=filters)["Reservations"]
+    assert found["Instances"][0]["InstanceId"] == bench.run(template, ClientToken="made-1")
+    bench.client("ec2").terminate_instances(InstanceIds=[found["Instances"][0]["InstanceId"]])
+
+
 def test_ministack_still_ignores_template_and_token(plain: Bench) -> None:
     template = plain.template(SLEEP)
     first = plain.run(template, ClientToken="same")
