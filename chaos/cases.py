@@ -187,7 +187,7 @@ def people() -> list[Case]:
 
 
 def capacity() -> list[Case]:
-    """Return each rung of the ladder refused, all refused, for a while or for good, and refused after a partial launch."""
+    """Return each rung of the ladder refused, all of them for a while or for good, and refused launches."""
     short, unclear = "InsufficientInstanceCapacity", "InternalError"
     rungs = [f"{kind}/{market}/{zone}" for market in MARKETS for kind in TYPES for zone in ZONES]
     ladder = {"market": "spot_then_on_demand", "instance_types": list(TYPES)}

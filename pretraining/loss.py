@@ -30,7 +30,7 @@ def pinball(quantiles: "torch.Tensor", target: "torch.Tensor", scale: "torch.Ten
     import torch  # noqa: PLC0415 - seconds to import, and only for those who train
 
     levels = torch.tensor(QUANTILE_LEVELS).view(1, -1, 1)
-    weights = (1 + torch.arange(target.shape[1]) / NEAR_STEPS) ** -0.5  # (horizon,)
+    weights = 1 / (1 + torch.arange(target.shape[1]) / NEAR_STEPS)  # (horizon,)
     error = (target - quantiles.transpose(0, 1)).transpose(0, 1) / scale.unsqueeze(1)  # (n, n_levels, horizon)
     loss = 2 * torch.maximum(levels * error, (levels - 1) * error).mean(dim=1)
     return (loss * weights).sum(dim=1) / weights.sum()

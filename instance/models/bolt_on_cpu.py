@@ -158,7 +158,7 @@ class BoltOnCpu:
             mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
             rows.addmm_(mixed.transpose(1, 2).reshape(n * length, -1), layer.attention_out)
             rows.addmm_(self._unit(rows).mm(layer.dense_in).relu_(), layer.dense_out)
-        return (self._unit(rows) * self.model.encoder.final_layer_norm.weight).view(n, length, -1)
+        return (self._unit(rows) * self.model.encoder.final_layer_norm.weight).view(n, length, -1)  # type: ignore[no-any-return]
 
     def _bias(self, length: int) -> "Tensor":
         """Return T5's bias of relative positions, shape (1, heads, length, length)."""
@@ -186,7 +186,7 @@ class BoltOnCpu:
         """Divide each row by its root mean square: T5's norm without its weight."""
         import torch  # noqa: PLC0415 - as above
 
-        mean_square = torch.linalg.vector_norm(rows, dim=-1, keepdim=True).square_().div_(rows.shape[-1])
+        mean_square: Tensor = torch.linalg.vector_norm(rows, dim=-1, keepdim=True).square_().div_(rows.shape[-1])
         return rows * mean_square.add_(self.epsilon).rsqrt_()
 
 

@@ -31,10 +31,10 @@ class RunRecord:
     """All the controller knows of a run. Times are epoch seconds of the controller's clock, 0 when not yet.
 
     `seq` counts the reports of the current attempt, `earlier_reports` those of the attempts before it. `rung` is the
-    rung of the ladder that EC2 was asked for last, at `rung_at`, counted on over the rounds of an attempt that has asked
-    since `capacity_since`; while the run waits for capacity it is the one to be asked next, and `launch_started_at` says
-    when. Until `in_flight_until` EC2 may still give, or hide, an instance that an earlier attempt asked for without an
-    answer.
+    rung of the ladder that EC2 was asked for last, at `rung_at`, counted on over the rounds of an attempt that has
+    asked since `capacity_since`; while the run waits for capacity it is the one to be asked next, and
+    `launch_started_at` says when. Until `in_flight_until` EC2 may still give, or hide, an instance that an earlier
+    attempt asked for without an answer.
     """
 
     run_id: str
