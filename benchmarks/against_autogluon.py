@@ -40,7 +40,8 @@ def measure() -> list[Row]:
         small = bolt_folder(scratch / "nano-dimensions", NANO_066)
         return [
             _compare(python, data, small, scratch / "small", "dimensions of the 0.66 M nano", 4.0),
-            _compare(python, data, NANO, scratch / "nano", "bundled 1.22 M weights", 4.0),
+            # Patches of 8 values instead of 16: for each series they compute as much as bolt-tiny's dimensions.
+            _compare(python, data, NANO, scratch / "nano", "bundled 1.22 M weights", 1.3),
             _compare(python, data, tiny, scratch / "tiny", "bolt-tiny dimensions", 1.3),
         ]
 

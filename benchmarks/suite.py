@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         parser.error(f"expected some of {', '.join(MEASUREMENTS)}, found {unknown[0]}")
     rows: list[Row] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    failed = []
+    failed, measured = [], []
     for number, module in enumerate(asked, start=1):
         began = time.monotonic()
         print(f"[{number}/{len(asked)}] {module}", flush=True)
@@ -62,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             failed.append(module)
             continue
         rows = merged(rows, found)
-        write(rows)
+        measured.append(module)
+        write(rows, measured)
         for row in found:
             print(f"  {row['name']}: {row['value']:g}, reach {row['reach']}: {'yes' if row['holds'] else 'NO'}")
         print(f"  {time.monotonic() - began:.0f} s", flush=True)
@@ -72,14 +73,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def write(rows: Sequence[Row]) -> None:
-    """Write the results and put their table into the page."""
+def write(rows: Sequence[Row], measured: Sequence[str]) -> None:
+    """Write the results and put their table into the page, which says what was `measured` in this call."""
     RESULTS.write_text(json.dumps(rows, indent=2) + "\n")
     before, _, rest = PAGE.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     when = f"{datetime.now(UTC):%Y-%m-%d}, {machine}"
-    PAGE.write_text(f"{before}{BEGIN}\n{table(rows)}\n\nLast measured: {when}.\n{END}{after}")
+    PAGE.write_text(f"{before}{BEGIN}\n{table(rows)}\n\nMeasured last: {', '.join(measured)}; {when}.\n{END}{after}")
 
 
 def _measured(module: str) -> list[Row] | None:

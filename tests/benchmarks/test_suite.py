@@ -28,7 +28,7 @@ def test_the_page_and_the_results_hold_the_same_rows(tmp_path: Path, monkeypatch
     page.write_text(f"before\n{suite.BEGIN}\nold\n{suite.END}\nafter\n")
     monkeypatch.setattr(suite, "PAGE", page)
     monkeypatch.setattr(suite, "RESULTS", tmp_path / "results.json")
-    suite.write([row("speed", 2, 1), row("memory", 2, 1, at_most=True)])
+    suite.write([row("speed", 2, 1), row("memory", 2, 1, at_most=True)], ["storage"])
     assert "| speed | 2 | >= 1 | yes |" in page.read_text()
     assert "| memory | 2 | <= 1 | **no** |" in page.read_text()
     assert page.read_text().startswith("before\n")

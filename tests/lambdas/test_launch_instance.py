@@ -174,7 +174,7 @@ def test_when_the_wait_is_over_the_verdict_says_how_long_and_names_each_rung(wor
     [
         (["VcpuLimitExceeded"] * 3, QuotaTooLow),
         (["Unsupported"] * 3, CapacityUnavailable),
-        ([NO_CAPACITY, "UnauthorizedOperation"], LaunchRefused),
+        ([NO_CAPACITY, "UnauthorizedOperation"], PermissionMissing),
     ],
 )
 def test_what_waiting_cannot_change_ends_at_once(world, launch, codes, verdict):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from contracts.reasons import RunEnded
 from lambdas import await_training, observe_state
 
 TOKEN = "token-of-training"
@@ -190,7 +191,7 @@ def test_await_training_is_settled_at_once_when_the_verdict_came_first(world, ev
 def test_await_training_of_a_run_that_ended_is_refused(world, event):
     world.register(closed_at=1)
 
-    with pytest.raises(Exception, match="20261123-180000"):
+    with pytest.raises(RunEnded):
         await_training.handler(event("state_await_training"), world.context)
 
     assert world.load().task_token == ""

@@ -129,7 +129,8 @@ def test_what_the_waiting_state_hears_is_of_the_closed_list_and_true(made, state
 @examples(700)
 @given(records, terminals, st.sampled_from(sorted(REASONS)) | values.map(str), st.text(max_size=40))
 def test_whatever_a_machine_says_of_its_end_only_what_a_machine_can_know_is_believed(made, terminal, code, message):
-    mine = made.with_changes({"attempt": 1, "instance_id": INSTANCE, "state": "", "seq": 0, "stage": "training"})
+    waiting = {"attempt": 1, "instance_id": INSTANCE, "state": "", "seq": 0, "stage": "training", "closed_at": 0}
+    mine = made.with_changes(waiting)
     ended = taken_in(mine, [report(1, terminal, error={"code": code, "message": message})])
     told, end = settlement(ended, NOW), ending(ended, None, NOW)
 
