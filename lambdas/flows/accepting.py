@@ -17,7 +17,7 @@ MAX_CLASHES = 99
 MONTH_READS = 50
 SOONEST_SECONDS = 60
 # AcceptRun with all of its tries, statemachine/training.asl.json, takes less.
-YOUNG_SECONDS = 900
+YOUNG_SECONDS = 1200
 
 
 def accept(cloud: Cloud, document: object, execution_arn: str, created_at: int) -> RunRecord:
