@@ -11,7 +11,7 @@ from chaos.scenarios import play
 from chaos.verdicts import failures
 from local.server import INSTANCE_ENDPOINT
 
-pytestmark = [pytest.mark.emulator, pytest.mark.slow, pytest.mark.xdist_group("chaos")]
+pytestmark = [pytest.mark.emulator, pytest.mark.slow]
 SAMPLE = {
     c.name: c
     for c in [

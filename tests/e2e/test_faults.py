@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.conftest import Faulty
 from tests.e2e.runner import Ended, Runner, patiently
 
-pytestmark = [pytest.mark.emulator, pytest.mark.slow, pytest.mark.xdist_group("faulty")]
+pytestmark = [pytest.mark.emulator, pytest.mark.slow]
 
 SMALL = {"dataset": "small", "models": ["AutoETS"], "n_windows": 1}
 REPLY_LOST = {"response": {"abort_bytes": 1}}

@@ -19,7 +19,7 @@ from instance.objects import download_all, upload_all
 from instance.reporting import Interrupted
 from local.cloud import LocalCloud
 
-pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("transfers")]
+pytestmark = pytest.mark.emulator
 
 BUCKET = "transfers"
 PART = 64 << 10

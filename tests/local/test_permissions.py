@@ -13,7 +13,7 @@ from local.authorization import Authorization, Check
 from local.cloud import LocalCloud
 from local.deployment import client
 
-pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("permissions")]
+pytestmark = pytest.mark.emulator
 
 TRUST = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
 MAY = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::bucket/a/*"}
