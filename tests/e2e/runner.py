@@ -105,13 +105,18 @@ class Runner:
 
     def training(self, arn: str, step: int = 1) -> RunRecord:
         """Wait until the run has made `step` steps of training; returns its record."""
+        states = self.client("stepfunctions")
 
         def far_enough() -> RunRecord | None:
             record = self.record_of(arn)
             state = self.document("system_state", record, layout.SYSTEM_STATE) if record else None
             progress = (state or {}).get("progress") or {}
             reached = state and state["phase"] == "training" and progress.get("step", 0) >= step
-            return record if reached and record.instance_id == state["instance_id"] else None
+            if reached and record and record.instance_id == state["instance_id"]:
+                return record
+            ended = states.describe_execution(executionArn=arn)
+            assert ended["status"] == "RUNNING", f"ended before it trained: {ended.get('cause')}"
+            return None
 
         return patiently(far_enough, "training to progress")
 

@@ -131,7 +131,7 @@ def test_an_instance_that_falls_silent_is_lost(runner: Runner, long_run: dict[st
 
 def test_an_instance_that_lives_without_progress_is_stalled(runner: Runner, long_run: dict[str, object]) -> None:
     # Of many series, so that there is progress all the time until it is stalled.
-    arn = runner.start({**long_run, "dataset": "many", "n_windows": 1, "no_progress_timeout_seconds": 15})
+    arn = runner.start({**long_run, "dataset": "many", "n_windows": 1, "no_progress_timeout_seconds": 45})
     runner.faults.stall(runner.training(arn).instance_id)
     ended = runner.finish(arn)
 
