@@ -21,7 +21,7 @@ NOTICE_SECONDS = 6.0
 LOOK_SECONDS = 0.1
 HOUR_SECONDS = 3600
 # What a request needs for a fault to be possible, or to be found out soon.
-NEEDS: dict[str, dict[str, Any]] = {"interrupted": {"market": "spot"}, "stalled": {"no_progress_timeout_seconds": 10}}
+NEEDS: dict[str, dict[str, Any]] = {"interrupted": {"market": "spot"}, "stalled": {"no_progress_timeout_seconds": 30}}
 Begun = tuple[str, Callable[[], bool]]
 Act = Callable[[Arena, RunRecord], object]
 
