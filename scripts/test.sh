@@ -17,7 +17,7 @@ pytest -q -n 2 -m "not emulator and not gpu" --timeout 300
 
 # By file, since the tests of a file share an embedded cloud; pytest 9.2 takes the groups of xdist no more.
 step "3/3 the embedded cloud and whole runs on it (the waits are the runs' own timeouts)"
-pytest -q -n 4 --dist loadfile -m "emulator and not gpu" --timeout 900
+pytest -q -n 3 --dist loadfile -m "emulator and not gpu" --timeout 900
 
 step "all passed"
 echo "Left out: what needs a CUDA device (marker gpu) and a real AWS account."
