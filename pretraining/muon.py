@@ -13,8 +13,8 @@ SMALLEST_NORM = 1e-7
 class Muon(torch.optim.Optimizer):
     """Nesterov's momentum, made orthogonal (Jordan et al. 2024, "Muon: An optimizer for hidden layers").
 
-    `torch.optim.Muon` does the same in bfloat16, matrix by matrix. On a processor without bfloat16 PyTorch's profiler found
-    1.2 of the 1.4 seconds of a training step in it.
+    `torch.optim.Muon` does the same in bfloat16, matrix by matrix. On a processor without bfloat16 PyTorch's profiler
+    found 1.2 of the 1.4 seconds of a training step in it.
 
     Parameters
     ----------
