@@ -1,9 +1,9 @@
 """A machine whose clock is wrong, and S3's answer to it. Runs in the cloud's server.
 
 The kernel has one clock for all of this computer, so the wrong time is put where programs of a machine ask for it:
-Python reads it through a `sitecustomize` module, the shell through a `date` in front of the real one. S3 refuses what
-is signed more than 15 minutes off: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
-(RequestTimeTooSkewed).
+Python reads it through time-machine (https://github.com/adamchainz/time-machine), started by a `sitecustomize` module,
+the shell through a `date` in front of the real one. S3 refuses what is signed more than 15 minutes off:
+https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html (RequestTimeTooSkewed).
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,45 +18,22 @@ FOLDER, OFFSET, MODULE = "clock", "offset", "sitecustomize.py"
 DATE = """#!/bin/bash
 exec /usr/bin/date -d "$(<"{offset}") seconds" "$@"
 """
-SITE = '''"""The time of this machine: the computer's, and what its clock is off."""
-import copyreg
-import datetime
-import time
+SITE = """# The time of this machine: the computer's, and what its clock is off.
+import sys
 
-whole, seconds, nanoseconds = datetime.datetime, time.time, time.time_ns
+sys.modules["pytest"] = None  # else time_machine loads it, which takes longer than all the rest
+import time_machine
+
+del sys.modules["pytest"]
 
 
-def off():
+def now():
     with open("{offset}") as file:
-        return int(file.read() or 0)
+        return time_machine.escape_hatch.time.time_ns() + int(file.read() or 0) * 10**9
 
 
-class Kind(type):
-    def __instancecheck__(cls, value):
-        return isinstance(value, whole)
-
-    def __subclasscheck__(cls, kind):
-        return issubclass(kind, whole)
-
-
-class Shifted(whole, metaclass=Kind):
-    @classmethod
-    def now(cls, tz=None):
-        return whole.now(tz) + datetime.timedelta(seconds=off())
-
-    @classmethod
-    def utcnow(cls):
-        return whole.utcnow() + datetime.timedelta(seconds=off())
-
-
-Shifted.__name__ = Shifted.__qualname__ = "datetime"
-Shifted.__module__ = "datetime"
-datetime.datetime = Shifted
-# A value that was made by C code still goes into a pickle, under the name that now is another class.
-copyreg.pickle(whole, lambda value: (Shifted, value.__reduce__()[1]))
-time.time = lambda: seconds() + off()
-time.time_ns = lambda: nanoseconds() + off() * 10**9
-'''
+time_machine.travel(0).start().time_ns = now
+"""
 REFUSED = b"""<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>RequestTimeTooSkewed</Code>
 <Message>The difference between the request time and the current time is too large.</Message></Error>"""
