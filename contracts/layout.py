@@ -20,7 +20,8 @@ MODEL_METADATA = "model_metadata.json"
 ENDING = "ending.json"
 CONSOLE = "console.log"
 TRAINING_LOG = "training.log"
-# What a machine keeps of itself beside ending.json.
+# What a machine uploads of itself, below LOGS of its own folder.
+LOGS = "logs/"
 MACHINE_LOGS = ("bootstrap.log", TRAINING_LOG, "cloud-init-output.log")
 
 # Names the newest Deep Learning AMI: https://docs.aws.amazon.com/dlami/latest/devguide/find-dlami-id.html
@@ -31,6 +32,8 @@ TAG_RUN_ID = "RunId"
 TAG_ATTEMPT = "Attempt"
 TAG_RUN_PREFIX = "RunPrefix"
 TAG_MAX_MINUTES = "MaxMinutes"
+# Instance ids of the run's earlier attempts, with a space between them; empty at the first.
+TAG_EARLIER_INSTANCES = "EarlierInstances"
 
 DATA_SUFFIXES = (".parquet", ".csv")
 
@@ -38,7 +41,9 @@ DATA_SUFFIXES = (".parquet", ".csv")
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _NO_PATH = re.compile(rf"[{CONTROLS}\\]|(?:^|/)\.{{0,2}}(?:/|$)")
 _RUN_ID = re.compile(r"(\d{4})(\d{2})(\d{2})-(\d{6})(-\d{1,3})?", re.ASCII)
-_STATE_KEY = re.compile(r"phase1/(\d{4})/(\d{2})/(\d{2})-(\d{6}(?:-\d{1,3})?)/system-state\.json", re.ASCII)
+_STATE_KEY = re.compile(
+    r"phase1/(\d{4})/(\d{2})/(\d{2})-(\d{6}(?:-\d{1,3})?)/machines/[A-Za-z0-9-]+:(i-[0-9a-f]+)/system-state\.json", re.ASCII
+)
 
 
 def run_id_at(moment: datetime, clash: int = 1) -> str:
@@ -61,10 +66,19 @@ def refusal_prefix(execution_name: str) -> str:
     return f"{RUNS}refused/{execution_name}/"
 
 
-def run_id_of_state_key(key: str) -> str | None:
-    """Return the run id that a `system-state.json` key belongs to, or None for any other key."""
+def machine_folder(prefix: str, role_id: str, instance_id: str) -> str:
+    """Return the key prefix of all that a machine writes, below its run's prefix.
+
+    IAM knows a machine by the id of its role and its own, and so can bind it to this folder whatever its run is:
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html (aws:userid).
+    """
+    return f"{prefix}machines/{role_id}:{instance_id}/"
+
+
+def source_of_state_key(key: str) -> tuple[str, str] | None:
+    """Return run id and instance id that a `system-state.json` key belongs to, or None for any other key."""
     match = _STATE_KEY.fullmatch(key)
-    return f"{match[1]}{match[2]}{match[3]}-{match[4]}" if match else None
+    return (f"{match[1]}{match[2]}{match[3]}-{match[4]}", match[5]) if match else None
 
 
 def is_folder_name(name: str) -> bool:
