@@ -135,7 +135,8 @@ class Arena:
     def report(self, record: RunRecord) -> dict[str, Any]:
         """Return the newest system-state.json, {} before the first."""
         with contextlib.suppress(ClientError):
-            key = record.prefix + layout.SYSTEM_STATE
+            role_id = self.environment["MACHINE_ROLE_ID"]
+            key = layout.machine_folder(record.prefix, role_id, record.instance_id) + layout.SYSTEM_STATE
             return dict(json.loads(self.client("s3").get_object(Bucket=self.bucket, Key=key)["Body"].read()))
         return {}
 
@@ -143,12 +144,17 @@ class Arena:
         """Let the dead-man schedules of a run fire now, which else takes until the run's deadline."""
         scheduler = self.client("scheduler")
         for listed in scheduler.list_schedules()["Schedules"]:
-            if listed["Name"].startswith(run_id):
-                armed = scheduler.get_schedule(Name=listed["Name"], GroupName=listed["GroupName"])
-                kept = ("Name", "GroupName", "FlexibleTimeWindow", "Target", "ActionAfterCompletion")
-                soon = datetime.now(UTC) + timedelta(seconds=2)
-                told = {field: armed[field] for field in kept}
-                scheduler.update_schedule(**told, ScheduleExpression=f"at({soon:%Y-%m-%dT%H:%M:%S})")
+            # One that fires, or is disarmed, meanwhile needs no help.
+            with contextlib.suppress(scheduler.exceptions.ResourceNotFoundException):
+                if listed["Name"].startswith(run_id):
+                    self._bring_forward(listed["Name"], listed["GroupName"])
+
+    def _bring_forward(self, name: str, group: str) -> None:
+        armed = self.client("scheduler").get_schedule(Name=name, GroupName=group)
+        kept = ("Name", "GroupName", "FlexibleTimeWindow", "Target", "ActionAfterCompletion")
+        soon = datetime.now(UTC) + timedelta(seconds=2)
+        told = {field: armed[field] for field in kept}
+        self.client("scheduler").update_schedule(**told, ScheduleExpression=f"at({soon:%Y-%m-%dT%H:%M:%S})")
 
     def close(self) -> None:
         """End the cloud and every process of it."""

@@ -12,13 +12,14 @@ class StackMissing(RuntimeError):
 
 @dataclass(frozen=True)
 class Stack:
-    """Outputs of the stack; a stack deployed from an earlier version does not name the last two."""
+    """Outputs of the stack; a stack deployed from an earlier version does not name the last three."""
 
     state_machine_arn: str
     bucket: str
     runs_table: str
     subnet_ids: tuple[str, ...] = ()
     monthly_budget_usd: float | None = None
+    machine_role_id: str = ""
 
 
 def find_stack(name: str) -> Stack:
@@ -38,4 +39,5 @@ def find_stack(name: str) -> Stack:
         runs_table=outputs["RunsTableName"],
         subnet_ids=tuple(outputs.get("SubnetIds", "").split(",")) if outputs.get("SubnetIds") else (),
         monthly_budget_usd=float(outputs["MonthlyBudgetUsd"]) if "MonthlyBudgetUsd" in outputs else None,
+        machine_role_id=outputs.get("MachineRoleId", ""),
     )

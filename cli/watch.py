@@ -62,7 +62,8 @@ def glances(stack: Stack, execution_arn: str) -> Iterator[Glance]:
         state, given = _newest_state(states, execution_arn)
         run = _object(given.get("run"))
         run_id = run.get("run_id")
-        report = _report(stack, run_id) if run_id and state == "AwaitTraining" else {}
+        instance_id = _object(given.get("boot")).get("instance_id", "")
+        report = _report(stack, run_id, instance_id) if run_id and state == "AwaitTraining" else {}
         yield Glance(
             status=execution["status"],
             state=state,
@@ -100,8 +101,9 @@ def _waiting(given: dict[str, Any]) -> str:
     return plain(str(said).partition(". Tried ")[0])
 
 
-def _report(stack: Stack, run_id: str) -> dict[str, Any]:
-    key = layout.run_prefix(run_id) + layout.SYSTEM_STATE
+def _report(stack: Stack, run_id: str, instance_id: str) -> dict[str, Any]:
+    folder = layout.machine_folder(layout.run_prefix(run_id), stack.machine_role_id, instance_id)
+    key = folder + layout.SYSTEM_STATE
     try:
         body = boto3.client("s3").get_object(Bucket=stack.bucket, Key=key)["Body"].read()
         report = json.loads(body)

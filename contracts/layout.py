@@ -2,6 +2,7 @@
 
 import re
 from datetime import datetime
+from fnmatch import fnmatchcase
 
 from contracts.plain import CONTROLS
 
@@ -17,6 +18,8 @@ MANIFEST = "manifest.json"
 TRAINING = "training.json"
 CLEANUP_STATUS = "cleanup_status.json"
 MODEL_METADATA = "model_metadata.json"
+# What a run leaves for people, and what training.json may list: keys below the run's prefix, `*` for any end.
+RESULTS = (MODEL_METADATA, "forecasts/*", "backtest/*", "models/*")
 ENDING = "ending.json"
 CONSOLE = "console.log"
 TRAINING_LOG = "training.log"
@@ -42,7 +45,8 @@ _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _NO_PATH = re.compile(rf"[{CONTROLS}\\]|(?:^|/)\.{{0,2}}(?:/|$)")
 _RUN_ID = re.compile(r"(\d{4})(\d{2})(\d{2})-(\d{6})(-\d{1,3})?", re.ASCII)
 _STATE_KEY = re.compile(
-    r"phase1/(\d{4})/(\d{2})/(\d{2})-(\d{6}(?:-\d{1,3})?)/machines/[A-Za-z0-9-]+:(i-[0-9a-f]+)/system-state\.json", re.ASCII
+    r"phase1/(\d{4})/(\d{2})/(\d{2})-(\d{6}(?:-\d{1,3})?)/machines/[A-Za-z0-9-]+:(i-[0-9a-f]+)/system-state\.json",
+    re.ASCII,
 )
 
 
@@ -79,6 +83,11 @@ def source_of_state_key(key: str) -> tuple[str, str] | None:
     """Return run id and instance id that a `system-state.json` key belongs to, or None for any other key."""
     match = _STATE_KEY.fullmatch(key)
     return (f"{match[1]}{match[2]}{match[3]}-{match[4]}", match[5]) if match else None
+
+
+def is_result(path: str) -> bool:
+    """Return whether a path below a run's prefix can be one of its results."""
+    return is_path_below(path, "") and any(fnmatchcase(path, pattern) for pattern in RESULTS)
 
 
 def is_folder_name(name: str) -> bool:

@@ -17,17 +17,13 @@ from infra.bundles import ROOT, instance_bundle
 # https://docs.aws.amazon.com/dlami/latest/devguide/find-dlami-id.html
 USER_DATA_LIMIT_BYTES = 16 * 1024
 
-_RESULTS = [f"{layout.RUNS}*/{name}" for name in (layout.MODEL_METADATA, "forecasts/*", "backtest/*", "models/*")]
-_CHECKPOINTS = f"{layout.RUNS}*/checkpoints/*"
-# Not the manifest and not the receipt: those are the controller's. What was uploaded is read back to be verified.
-WRITES = [
-    *_RESULTS,
-    _CHECKPOINTS,
-    *(f"{layout.RUNS}*/{name}" for name in (layout.SYSTEM_STATE, layout.TRAINING, "logs/attempt-*")),
-]
+# IAM puts the caller in: the role's id, a colon, the instance's id. So no machine writes what another one may have
+# written or will: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html
+OWN_FOLDER = f"{layout.RUNS}*/machines/${{aws:userid}}/*"
+# What was uploaded is read back to be verified; checkpoints of the run's earlier machines are taken up.
 READS = [
-    *_RESULTS,
-    _CHECKPOINTS,
+    OWN_FOLDER,
+    f"{layout.RUNS}*/machines/*/checkpoints/*",
     f"{layout.RUNS}*/{layout.MANIFEST}",
     *(f"{prefix}*" for prefix in (layout.DATASETS, layout.MODEL_WEIGHTS, layout.PYTHON_ENVIRONMENTS)),
 ]
@@ -82,6 +78,7 @@ class Compute(Construct):
         values = {
             "@@CODE_URL@@": self.code.s3_object_url,
             "@@BUCKET@@": bucket.bucket_name,
+            "@@ROLE_ID@@": self.role.role_id,
             "@@REGION@@": cdk.Aws.REGION,
         }
         for placeholder, value in values.items():
@@ -102,7 +99,7 @@ def _allow(role: iam.Role, bucket: s3.Bucket, code: s3_assets.Asset, vpc_id: str
     only_new = {**inside, "Null": {"s3:if-none-match": "false"}}
     for sid, actions, resources, conditions in (
         ("Read", ["s3:GetObject"], [code_object, *_keys(bucket, READS)], inside),
-        ("Write", ["s3:PutObject", "s3:AbortMultipartUpload"], _keys(bucket, WRITES), inside),
+        ("Write", ["s3:PutObject", "s3:AbortMultipartUpload"], _keys(bucket, [OWN_FOLDER]), inside),
         ("KeepEnvironment", ["s3:PutObject"], _keys(bucket, [f"{layout.PYTHON_ENVIRONMENTS}*"]), only_new),
     ):
         role.add_to_policy(iam.PolicyStatement(sid=sid, actions=actions, resources=resources, conditions=conditions))

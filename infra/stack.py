@@ -37,6 +37,7 @@ class TrainingStack(cdk.Stack):
             "LaunchTemplateId": compute.launch_template.ref,
             "SubnetIds": network.subnet_ids,
             "MonthlyBudgetUsd": str(config.monthly_budget_usd),
+            "MachineRoleId": compute.role.role_id,
         }
         for name, value in outputs.items():
             cdk.CfnOutput(self, name, value=value)

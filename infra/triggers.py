@@ -21,11 +21,9 @@ class Triggers(Construct):
     def __init__(self, scope: Construct, construct_id: str, storage: Storage, workflow: Workflow) -> None:
         super().__init__(scope, construct_id)
         allow, functions = workflow.permissions, workflow.functions
-        reports = [allow.records(), allow.read_objects(layout.RUNS), allow.know_absence(), allow.settle()]
+        reports = [*workflow.reports(), allow.settle(), allow.find_instances()]
         observe_state = self._function(workflow, "ObserveState", "observe_state", {}, reports)
-        observe_instance = self._function(
-            workflow, "ObserveInstance", "observe_instance", {}, [*reports, allow.find_instances()]
-        )
+        observe_instance = self._function(workflow, "ObserveInstance", "observe_instance", {}, reports)
         start = self._function(
             workflow,
             "StartFromUpload",
@@ -40,7 +38,7 @@ class Triggers(Construct):
         )
         bucket = {"name": [storage.bucket.bucket_name]}
         self._rule("StateWritten", observe_state, "aws.s3", ["Object Created"], {
-            "bucket": bucket, "object": {"key": [{"wildcard": f"{layout.RUNS}*/{layout.SYSTEM_STATE}"}]},
+            "bucket": bucket, "object": {"key": [{"wildcard": f"{layout.RUNS}*/machines/*/{layout.SYSTEM_STATE}"}]},
         })  # fmt: skip
         self._rule("RequestUploaded", start, "aws.s3", ["Object Created"], {
             "bucket": bucket, "object": {"key": [{"wildcard": f"{layout.REQUESTS}*.json"}]},

@@ -18,6 +18,7 @@ from infra.network import Network
 from infra.permissions import Permissions
 from infra.storage import Storage
 
+MACHINES = f"{layout.RUNS}*/machines/"
 STATES = ("AcceptRun", "LaunchInstance", "AwaitTraining", "CollectOutcome", "Cleanup", "RecordRun")
 
 
@@ -43,6 +44,7 @@ class Workflow(Construct):
             "PROJECT": config.stack_name,
             "BUCKET": storage.bucket.bucket_name,
             "RUNS_TABLE": storage.runs_table.table_name,
+            "MACHINE_ROLE_ID": compute.role.role_id,
         }
         self.functions = Functions(self, "Functions", config.log_retention_days)
         self.scheduler_role = iam.Role(
@@ -74,12 +76,17 @@ class Workflow(Construct):
             allow.write_objects(f"{layout.RUNS}*"),
             # A receipt takes the place of an older one only, so whoever writes it reads it first.
             allow.read_objects(f"{layout.RUNS}*/{layout.CLEANUP_STATUS}"),
-            # To name in ending.json the logs that are there.
-            allow.read_objects(f"{layout.RUNS}*/logs/"),
+            # The logs that a machine left are put beside ending.json.
+            allow.read_objects(MACHINES),
             allow.know_absence(),
             allow.schedules(["GetSchedule", "DeleteSchedule", "CreateSchedule", "UpdateSchedule"]),
             allow.pass_role(self.scheduler_role, "scheduler.amazonaws.com"),
         ]
+
+    def reports(self) -> list[iam.PolicyStatement]:
+        """Return what any function may do that takes in a machine's report."""
+        allow = self.permissions
+        return [allow.records(), allow.read_objects(MACHINES), allow.know_absence()]
 
     def conclude(self) -> list[iam.PolicyStatement]:
         """Return what a function may do that ends a run in the workflow's stead: stop, clean up, record."""
@@ -121,7 +128,7 @@ class Workflow(Construct):
             "LAUNCH_TEMPLATE_ID": compute.launch_template.ref,
             "SUBNET_IDS": network.subnet_ids,
         }
-        reports = [allow.records(), allow.read_objects(layout.RUNS), allow.know_absence()]
+        reports = self.reports()
         self._state("AcceptRun", 100, accept, [
             allow.read_records(), allow.register_records(), allow.list_records(), allow.read_quotas(),
             allow.read_objects(layout.DATASETS),
@@ -135,15 +142,15 @@ class Workflow(Construct):
             *allow.launch(compute, network.vpc, network.security_group),
         ])  # fmt: skip
         self._state("AwaitTraining", 60, {}, [*reports, allow.settle(), allow.find_instances(), allow.terminate()])
-        self._state(
-            "CollectOutcome",
-            240,
-            {},
-            [*reports, allow.console(), allow.find_instances(), allow.write_objects(f"{layout.RUNS}*/logs/*")],
-        )
+        published = (*layout.RESULTS, layout.SYSTEM_STATE, layout.TRAINING, f"{layout.LOGS}*")
+        self._state("CollectOutcome", 240, {}, [
+            *reports, allow.console(), allow.find_instances(),
+            allow.write_objects(*(f"{layout.RUNS}*/{name}" for name in published)),
+        ])  # fmt: skip
         self._state("Cleanup", 100, schedules, self.clean_up())
         self._state("RecordRun", 60, {}, [
-            *reports, allow.read_history(), allow.list_records(), allow.write_objects(layout.REGISTRY),
+            allow.records(), allow.read_objects(f"{layout.RUNS}*/{layout.MODEL_METADATA}"), allow.know_absence(),
+            allow.read_history(), allow.list_records(), allow.write_objects(layout.REGISTRY),
         ])  # fmt: skip
 
     def _state(self, name: str, seconds: int, environment: dict[str, str], policy: list[iam.PolicyStatement]) -> None:

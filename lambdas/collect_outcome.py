@@ -8,13 +8,14 @@ from lambdas.adapters.telemetry import about, logger
 from lambdas.core.records import RunRecord
 from lambdas.core.verdict import Ending, ending, outcome
 from lambdas.flows import evidence
+from lambdas.flows.publishing import publish, publish_told
 from lambdas.flows.reporting import take_in
 from lambdas.flows.verifying import verify_artifacts
 
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
-    """Return the outcome of the attempt: completed only when every artifact is in the bucket as claimed."""
+    """Return the outcome of the attempt: completed only when every artifact is in the bucket as claimed, and kept."""
     found = cloud()
     # A refusal replaces the input, which need not be an object; later errors stand beside the run.
     error = event["state"].get("error", event["state"])
@@ -37,7 +38,8 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
 def _checked(found: Cloud, record: RunRecord, end: Ending) -> Ending:
     if end.completed:
         try:
-            verify_artifacts(found, record)
+            publish(found, record, verify_artifacts(found, record))
+            publish_told(found, record)
         except ArtifactsInvalid as error:
             return Ending(error.code, error.message)
     return end

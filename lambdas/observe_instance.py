@@ -24,7 +24,7 @@ def handler(event: dict[str, Any], _context: Any) -> None:
         logger.warning("spot interruption notice")
         _note_interruption(found, record)
         return
-    record = take_in(found, record)
+    record = take_in(found, record, instance_id)
     tell(record, _loss(record, event["detail"]["state"], found.now()))
 
 

@@ -24,6 +24,7 @@ NAMES = {
     "BucketName": "BUCKET",
     "RunsTableName": "RUNS_TABLE",
     "LaunchTemplateId": "LAUNCH_TEMPLATE_ID",
+    "MachineRoleId": "MACHINE_ROLE_ID",
 }
 # The server keeps these settings of the person; the rest of the environment does not reach it.
 PASSED_ON = ("PATH", "HOME", "LANG", "SFN_WAIT_SCALE", "LOG_LEVEL")

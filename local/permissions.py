@@ -18,7 +18,7 @@ from typing import Any
 
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator, responses
-from ministack.services import sts
+from ministack.services import iam, sts
 
 from local.authorization import Authorization, Check, role_of_profile
 
@@ -102,7 +102,7 @@ def instance_credentials(record: Mapping[str, Any]) -> dict[str, str]:
     arn = f"arn:aws:sts::{responses.get_account_id()}:assumed-role/{role}/{instance_id}"
     session: dict[str, Any] = {
         "Arn": arn,
-        "UserId": f"{role}:{instance_id}",
+        "UserId": f"{iam._roles[role]['RoleId']}:{instance_id}",
         "SecretAccessKey": secret,
         "SessionToken": token,
     }

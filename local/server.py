@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ministack import app
 
-from local import ec2_filters, instance_offerings, processes, public_images, sdk_pace
+from local import ec2_filters, instance_offerings, policy_variables, processes, public_images, sdk_pace
 from local.authorization import Authorization
 from local.call_log import CallLog
 from local.callbacks import Callbacks
@@ -73,6 +73,7 @@ def build(folder: StateFolder) -> Ec2Host:
     TaskFaults(folder.tasks).install()
     EventFaults(folder.events).install()
     ServiceQuotas(folder.quotas).install()
+    policy_variables.install()
     Permissions(folder.permissions, Authorization(callbacks.state_machine_of)).install()
     port = int(os.environ["GATEWAY_PORT"])
     write_json(folder.server, {"pid": os.getpid(), "port": port, "control_url": control.url})

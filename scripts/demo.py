@@ -112,7 +112,8 @@ def _follow(stack: Stack, execution_arn: str) -> RunRecord:
     if last.status != "SUCCEEDED":
         raise DemoFailed(f"the run did not succeed: {last.cause}")
     target = RESULTS / record.run_id
-    _aws("s3", "sync", "--only-show-errors", f"s3://{stack.bucket}/{record.prefix}", str(target), quiet=True)
+    source = f"s3://{stack.bucket}/{record.prefix}"
+    _aws("s3", "sync", "--only-show-errors", "--exclude", "machines/*", source, str(target), quiet=True)
     return record
 
 

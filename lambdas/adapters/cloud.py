@@ -3,11 +3,13 @@
 import time
 from dataclasses import dataclass
 
+from contracts import layout
 from lambdas.adapters.compute import Compute
 from lambdas.adapters.objects import Objects
 from lambdas.adapters.runs_table import RunsTable
 from lambdas.adapters.schedules import Schedules
 from lambdas.adapters.settings import Settings, settings
+from lambdas.core.records import RunRecord
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,10 @@ class Cloud:
     runs: RunsTable
     compute: Compute
     schedules: Schedules
+
+    def folder(self, record: RunRecord, instance_id: str = "") -> str:
+        """Return where a machine of a run writes, that of the current attempt by default; see `layout`."""
+        return layout.machine_folder(record.prefix, self.settings.machine_role_id, instance_id or record.instance_id)
 
     @staticmethod
     def now() -> int:

@@ -2,8 +2,10 @@
 
 import base64
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
+from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
 from contracts import layout
@@ -14,6 +16,19 @@ from lambdas.core.acceptance import Stored
 
 _OVERTAKEN = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
 _ABSENT = ("NoSuchKey", "404", "NotFound", "InvalidRange", "416")
+
+
+# One call up to what CopyObject takes, 5 GB; the callers bring threads of their own.
+_COPYING = TransferConfig(multipart_threshold=5 * 10**9, multipart_chunksize=10**9, use_threads=False)
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What tells an object from another: bytes, SHA-256 (hex, "" if S3 has none), ETag."""
+
+    size: int
+    sha256: str
+    etag: str
 
 
 class Objects:
@@ -106,8 +121,8 @@ class Objects:
             Bucket=self.bucket, Key=key, Body=content, ContentType=content_type, ChecksumAlgorithm="SHA256"
         )
 
-    def size_and_sha256(self, key: str) -> tuple[int, str] | None:
-        """Return an object's size and SHA-256 (hex, "" if none); None when absent.
+    def look(self, key: str) -> Stamp | None:
+        """Return an object's size, SHA-256 and version; None when absent.
 
         S3 verified the SHA-256 on upload. Of an object that came in parts it verified that of each part, and keeps a
         hash of those, with a dash and the number of parts; the instance left the whole one in the user metadata
@@ -121,7 +136,27 @@ class Objects:
             raise
         stored = answer.get("ChecksumSHA256", "")
         whole = answer["Metadata"].get("sha256", "") if "-" in stored else base64.b64decode(stored).hex()
-        return answer["ContentLength"], whole
+        return Stamp(answer["ContentLength"], whole, answer["ETag"])
+
+    def copy(self, source: str, key: str, etag: str) -> bool:
+        """Copy an object within the bucket if it still is `etag`; False when it is not, or is gone. May be repeated.
+
+        Any size: what is too large for one call goes in parts, which S3 reads under the same condition.
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/copy-object.html
+        """
+        try:
+            client("s3").copy(
+                {"Bucket": self.bucket, "Key": source},
+                self.bucket,
+                key,
+                ExtraArgs={"CopySourceIfMatch": etag, "ChecksumAlgorithm": "SHA256"},
+                Config=_COPYING,
+            )
+        except ClientError as error:
+            if error_code(error) in (*_OVERTAKEN, *_ABSENT):
+                return False
+            raise
+        return True
 
     def heads(self, keys: list[tuple[str, int]], limit: int) -> Iterator[tuple[str, bytes, bool]]:
         """Yield (key, content, whole) of each (key, size), at most `limit` bytes of each."""

@@ -13,6 +13,7 @@ class Settings:
     bucket: str
     runs_table: str
     launch_template_id: str
+    machine_role_id: str
     subnet_ids: tuple[str, ...]
     state_machine_arn: str
     sweep_function_arn: str
@@ -31,6 +32,7 @@ def settings() -> Settings:
         bucket=read("BUCKET", ""),
         runs_table=read("RUNS_TABLE", ""),
         launch_template_id=read("LAUNCH_TEMPLATE_ID", ""),
+        machine_role_id=read("MACHINE_ROLE_ID", ""),
         subnet_ids=tuple(filter(None, read("SUBNET_IDS", "").split(","))),
         state_machine_arn=read("STATE_MACHINE_ARN", ""),
         sweep_function_arn=read("SWEEP_FUNCTION_ARN", ""),

@@ -30,11 +30,11 @@ class Attempt:
 class RunRecord:
     """All the controller knows of a run. Times are epoch seconds of the controller's clock, 0 when not yet.
 
-    `seq` counts the reports of the current attempt, `earlier_reports` those of the attempts before it. `rung` is the
-    rung of the ladder that EC2 was asked for last, at `rung_at`, counted on over the rounds of an attempt that has
-    asked since `capacity_since`; while the run waits for capacity it is the one to be asked next, and
-    `launch_started_at` says when. Until `in_flight_until` EC2 may still give, or hide, an instance that an earlier
-    attempt asked for without an answer.
+    `seq` counts the reports of the current attempt, `earlier_reports` those of the attempts before it, whose machines
+    are `earlier_instances`, the newest first: that is where checkpoints are. `rung` is the rung of the ladder that EC2
+    was asked for last, at `rung_at`, counted on over the rounds of an attempt that has asked since `capacity_since`;
+    while the run waits for capacity it is the one to be asked next, and `launch_started_at` says when. Until
+    `in_flight_until` EC2 may still give, or hide, an instance that an earlier attempt asked for without an answer.
     """
 
     run_id: str
@@ -74,6 +74,7 @@ class RunRecord:
     cause: str = ""
     evidence: str = ""
     earlier_reports: int = 0
+    earlier_instances: str = ""
     cost_usd: float = 0.0
     cost: Document = field(default_factory=dict)
     metrics: Document = field(default_factory=dict)
@@ -100,6 +101,8 @@ class RunRecord:
         return {"id": self.run_id, "kind": "run", **to_attributes(asdict(self))}
 
 
+# What fits into a tag's 256 characters, https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html
+_MOST_EARLIER = 12
 _STRUCTURED = ("request", "attempts", "rungs", "cost", "metrics")
 _FLOATS = ("estimate_usd", "cost_usd")
 
@@ -107,6 +110,12 @@ _FLOATS = ("estimate_usd", "cost_usd")
 def to_attributes(changes: dict[str, Any]) -> dict[str, Any]:
     """Return record fields as DynamoDB attribute values: structures as JSON text, floats as Decimal."""
     return {name: _to_attribute(name, value) for name, value in changes.items()}
+
+
+def earlier_instances(record: RunRecord) -> str:
+    """Return the ids of all instances a run has had so far, for its next attempt: the newest first, spaces between."""
+    ids = [record.instance_id, *(entry.instance_id for entry in reversed(record.attempts))]
+    return " ".join(list(dict.fromkeys(filter(None, ids)))[:_MOST_EARLIER])
 
 
 def usd(value: float) -> Decimal:

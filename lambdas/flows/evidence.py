@@ -8,6 +8,7 @@ from lambdas.adapters.cloud import Cloud
 from lambdas.adapters.telemetry import logger
 from lambdas.core import evidence
 from lambdas.core.records import RunRecord
+from lambdas.flows.publishing import evidence_folder, publish_told
 
 
 def address(cloud: Cloud, record: RunRecord | None, execution_arn: str) -> str:
@@ -16,22 +17,21 @@ def address(cloud: Cloud, record: RunRecord | None, execution_arn: str) -> str:
 
 
 def keep(cloud: Cloud, record: RunRecord, code: str, cause: str, caught: Document | None = None) -> None:
-    """Write ending.json and the console, in which cloud-init's output is, to logs/attempt-<n>/ of the run.
+    """Write ending.json, the console, in which cloud-init's output is, and the machine's own logs to one folder.
 
-    The machine's own logs are beside them, as far as it could upload them, and named in ending.json. Never fails:
-    evidence is best effort.
+    It is logs/attempt-<n>/ of the run; the logs are copied there as far as the machine could upload them, and named in
+    ending.json. Never fails: evidence is best effort.
     """
     told = evidence.document(record.execution_arn, record, code, cause, caught, cloud.now())
-    prefix = f"{record.prefix}logs/attempt-{record.attempt}/"
+    folder = evidence_folder(record)
     try:
-        told["instance"] = _instance(cloud, record, prefix)
+        record = record.with_changes({"instance_id": record.instance_id or _found(cloud, record)})
+        told["instance"] = _instance(cloud, record.instance_id, folder)
     except (ClientError, BotoCoreError) as error:
         logger.warning("could not ask for the instance or keep its console", extra={"problem": str(error)[:300]})
-    try:
-        told["logs"] = _logs(cloud, prefix)
-    except (ClientError, BotoCoreError) as error:
-        logger.warning("could not look for the machine's logs", extra={"problem": str(error)[:300]})
-    _put(cloud, prefix + layout.ENDING, told)
+    console = [folder + layout.CONSOLE] if (told["instance"] or {}).get("console") else []
+    told["logs"] = publish_told(cloud, record) + console
+    _put(cloud, folder + layout.ENDING, told)
 
 
 def keep_refusal(cloud: Cloud, execution_arn: str, code: str, cause: str, caught: Document | None) -> None:
@@ -40,22 +40,15 @@ def keep_refusal(cloud: Cloud, execution_arn: str, code: str, cause: str, caught
     _put(cloud, evidence.folder(None, execution_arn) + layout.ENDING, told)
 
 
-def _instance(cloud: Cloud, record: RunRecord, prefix: str) -> Document | None:
+def _instance(cloud: Cloud, instance_id: str, folder: str) -> Document | None:
     """Return what EC2 says of the attempt's instance, its console kept; None when none was launched."""
-    instance_id = record.instance_id or _found(cloud, record)
     if not instance_id:
         return None
     console = cloud.compute.console(instance_id)
     if console:
-        cloud.objects.put(prefix + layout.CONSOLE, console, "text/plain")
+        cloud.objects.put(folder + layout.CONSOLE, console, "text/plain")
     state = cloud.compute.state_of(instance_id)
     return {"instance_id": instance_id, "state": state, "console": bool(console)}
-
-
-def _logs(cloud: Cloud, prefix: str) -> list[str]:
-    """Return the keys of an attempt's logs that are there."""
-    keys = [prefix + name for name in (*layout.MACHINE_LOGS, layout.CONSOLE)]
-    return [key for key in keys if cloud.objects.size_and_sha256(key)]
 
 
 def _found(cloud: Cloud, record: RunRecord) -> str:

@@ -13,7 +13,7 @@ from lambdas.adapters.runs_table import Superseded
 from lambdas.adapters.telemetry import logger
 from lambdas.core import ladder, waiting
 from lambdas.core.inventory import in_flight_until
-from lambdas.core.records import BOOT, WAITING, Attempt, RunRecord
+from lambdas.core.records import BOOT, WAITING, Attempt, RunRecord, earlier_instances
 
 # Together with the last call to EC2 they stay within the function's time, see infra/workflow.py.
 ENDING_SECONDS = 60
@@ -41,6 +41,7 @@ def begin(cloud: Cloud, record: RunRecord, attempt: int, token: str) -> RunRecor
             "capacity_since": cloud.now(),
             "in_flight_until": in_flight_until(record),
             "earlier_reports": record.earlier_reports + record.seq,
+            "earlier_instances": earlier_instances(record),
         }
     )
     now = cloud.now()
@@ -185,4 +186,5 @@ def _tags(cloud: Cloud, record: RunRecord) -> dict[str, str]:
         layout.TAG_ATTEMPT: str(record.attempt),
         layout.TAG_RUN_PREFIX: record.prefix,
         layout.TAG_MAX_MINUTES: str(left_minutes + SHUTDOWN_SLACK_MINUTES),
+        layout.TAG_EARLIER_INSTANCES: record.earlier_instances,
     }

@@ -9,12 +9,17 @@ from lambdas.core import reducer
 from lambdas.core.records import RunRecord
 
 
-def take_in(cloud: Cloud, record: RunRecord) -> RunRecord:
-    """Return `record` with the newest system-state.json applied; the object decides, never the event about it."""
-    state = cloud.objects.state(record.prefix)
+def take_in(cloud: Cloud, record: RunRecord, instance_id: str = "") -> RunRecord:
+    """Return `record` with the newest system-state.json applied; the object decides, never the event about it.
+
+    Read is what the attempt's own machine wrote, where no other machine can write. `instance_id` names a machine that
+    is known to be the attempt's, for a record that does not name it yet.
+    """
+    machine = record.instance_id or instance_id
+    state = cloud.objects.state(cloud.folder(record, machine)) if machine else None
     if state is None:
         return record
-    return _applied(cloud, record, state)
+    return _applied(cloud, record.with_changes({"instance_id": machine}), state)
 
 
 def _applied(cloud: Cloud, record: RunRecord, state: Document) -> RunRecord:
@@ -28,12 +33,12 @@ def _applied(cloud: Cloud, record: RunRecord, state: Document) -> RunRecord:
         return cloud.runs.load(record.run_id) or record
 
 
-def report(cloud: Cloud, record: RunRecord) -> RunRecord:
+def report(cloud: Cloud, record: RunRecord, instance_id: str = "") -> RunRecord:
     """Take in the newest report and tell the waiting state. Called after a token was stored and on every event.
 
     Whoever comes second of the two, token or report, finds the other: none is lost, whichever is early.
     """
-    record = take_in(cloud, record)
+    record = take_in(cloud, record, instance_id)
     tell(record, reducer.settlement(record, cloud.now()))
     return record
 

@@ -71,8 +71,8 @@ def test_a_message_of_several_lines_cannot_look_like_a_report(stack: Stack) -> N
 
 
 def test_a_report_of_a_machine_is_watched_as_text(stack: Stack) -> None:
-    _put(SYSTEM_STATE, {"phase": EVIL, "progress": {"step": 1, "total": 2, "unit": EVIL}})
-    report = watch._report(stack, RUN_ID)
+    _put(f"machines/:i-1/{SYSTEM_STATE}", {"phase": EVIL, "progress": {"step": 1, "total": 2, "unit": EVIL}})
+    report = watch._report(stack, RUN_ID, "i-1")
     out = io.StringIO()
 
     print(report["phase"], watch._progress(report), file=out)

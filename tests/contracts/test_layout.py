@@ -16,9 +16,9 @@ moments = st.datetimes(datetime(2000, 1, 1), datetime(2999, 12, 31), timezones=s
 def test_a_run_id_leads_to_its_state_key_and_back(moment, clash):
     run_id = layout.run_id_at(moment, clash)
 
-    key = layout.run_prefix(run_id) + layout.SYSTEM_STATE
+    key = layout.machine_folder(layout.run_prefix(run_id), "AROAEXAMPLE", "i-0123456789abcdef0") + layout.SYSTEM_STATE
 
-    assert layout.run_id_of_state_key(key) == run_id
+    assert layout.source_of_state_key(key) == (run_id, "i-0123456789abcdef0")
 
 
 @given(moments, moments)
@@ -58,23 +58,38 @@ def test_a_malformed_run_id_has_no_prefix(run_id):
 @pytest.mark.parametrize(
     "key",
     [
-        "phase1/2026/11/23-180000/models/system-state.json",
-        "phase1/2026/11/23-180000/training.json",
-        "phase1/2026/11/23-180000/system-state.json.bak",
-        "datasets/2026/11/23-180000/system-state.json",
-        "phase1/2026/11/system-state.json",
-        "phase1/2026/11/23-180000/system-state.json\n",
+        "phase1/2026/11/23-180000/system-state.json",
+        "phase1/2026/11/23-180000/machines/AROAEXAMPLE:i-0a/models/system-state.json",
+        "phase1/2026/11/23-180000/machines/AROAEXAMPLE:i-0a/training.json",
+        "phase1/2026/11/23-180000/machines/AROAEXAMPLE:i-0a/system-state.json.bak",
+        "phase1/2026/11/23-180000/machines/i-0a/system-state.json",
+        "phase1/2026/11/23-180000/machines/AROAEXAMPLE:i-0a/machines/AROAEXAMPLE:i-0b/system-state.json",
+        "datasets/2026/11/23-180000/machines/AROAEXAMPLE:i-0a/system-state.json",
+        "phase1/2026/11/machines/AROAEXAMPLE:i-0a/system-state.json",
+        "phase1/2026/11/23-180000/machines/AROAEXAMPLE:i-0a/system-state.json\n",
     ],
 )
 def test_any_other_key_belongs_to_no_run(key):
-    assert layout.run_id_of_state_key(key) is None
+    assert layout.source_of_state_key(key) is None
 
 
 @given(st.text(max_size=60))
 def test_any_text_is_a_state_key_or_it_is_not(text):
-    run_id = layout.run_id_of_state_key(text)
+    source = layout.source_of_state_key(text)
 
-    assert run_id is None or layout.run_prefix(run_id) + layout.SYSTEM_STATE == text
+    assert source is None or text.startswith(layout.run_prefix(source[0]))
+
+
+@pytest.mark.parametrize(
+    ("path", "fits"),
+    [
+        ("model_metadata.json", True), ("forecasts/A.parquet", True), ("models/A/tokens/config.json", True),
+        ("manifest.json", False), ("forecasts/../manifest.json", False), ("/forecasts/A.parquet", False),
+        ("logs/attempt-1/training.log", False), ("machines/x/forecasts/A.parquet", False), ("", False),
+    ],
+)  # fmt: skip
+def test_results_have_paths_of_their_own(path, fits):
+    assert layout.is_result(path) is fits
 
 
 def test_reports_and_manifest_accept_exactly_the_run_ids_of_the_layout():

@@ -109,7 +109,9 @@ class Runner:
 
         def far_enough() -> RunRecord | None:
             record = self.record_of(arn)
-            state = self.document("system_state", record, layout.SYSTEM_STATE) if record else None
+            reported = record and record.instance_id
+            path = self.folder(record).removeprefix(record.prefix) + layout.SYSTEM_STATE if reported else ""
+            state = self.document("system_state", record, path) if reported else None
             progress = (state or {}).get("progress") or {}
             reached = state and state["phase"] == "training" and progress.get("step", 0) >= step
             if reached and record and record.instance_id == state["instance_id"]:
@@ -119,6 +121,10 @@ class Runner:
             return None
 
         return patiently(far_enough, "training to progress")
+
+    def folder(self, record: RunRecord) -> str:
+        """Return where the current attempt's machine writes."""
+        return layout.machine_folder(record.prefix, self.environment["MACHINE_ROLE_ID"], record.instance_id)
 
     def document(self, name: str, record: RunRecord, path: str) -> Document | None:
         try:

@@ -17,6 +17,7 @@ EARLY = "settles a token when the report came before it (tests/lambdas/test_laun
 LEFT = "what EC2 does not delete with the instance (tests/lambdas/test_cleanup.py)"
 REARM = "arms the dead-man schedule again while anything is left (tests/lambdas/test_sweep_run.py)"
 LATE = "a report that no event brought (tests/lambdas/test_collect_outcome.py)"
+UNANSWERED = "tells a machine whose launch is not on record yet (tests/lambdas/test_observe_state.py)"
 AFTER = "comes with the end of the run, maybe after this test has looked"
 UPLOAD = "an upload in parts that failed (tests/instance/test_object_transfers.py)"
 STOPPED = "ends what is under way when the workflow was stopped (tests/e2e/test_faults.py)"
@@ -28,10 +29,7 @@ ELSEWHERE = {
     "servicequotas:GetServiceQuota": ("AcceptRun", NOT_ASKED),
     "iam:CreateServiceLinkedRole": ("LaunchInstance", "the first spot launch of an account; " + NOT_ASKED),
     "s3:ListBucket": ("*", ABSENT),
-    "s3:AbortMultipartUpload": (
-        "ComputeRole",
-        "an upload in parts that failed (tests/instance/test_object_transfers.py)",
-    ),
+    "s3:AbortMultipartUpload": ("ComputeRole", UPLOAD),
     "states:SendTaskSuccess": ("LaunchInstance AwaitTraining ObserveInstance", EARLY),
     "states:SendTaskFailure": ("LaunchInstance AwaitTraining ObserveState ObserveInstance", EARLY),
     "states:SendTaskHeartbeat": ("LaunchInstance AwaitTraining ObserveState ObserveInstance", EARLY),
@@ -43,7 +41,7 @@ ELSEWHERE = {
         "Cleanup CollectOutcome SweepRun",
         "evidence of an attempt that failed (tests/e2e/test_runs.py)",
     ),
-    "ec2:DescribeInstances": ("ObserveInstance SweepRun", AFTER),
+    "ec2:DescribeInstances": ("ObserveState ObserveInstance SweepRun", f"{AFTER}, or {UNANSWERED}"),
     "ec2:DeleteVolume": ("Cleanup SweepRun", LEFT),
     "ec2:DeleteNetworkInterface": ("Cleanup SweepRun", LEFT),
     "scheduler:CreateSchedule": ("Cleanup SweepRun", REARM),
@@ -54,8 +52,8 @@ ELSEWHERE = {
     "dynamodb:UpdateItem": ("CollectOutcome ObserveInstance SweepRun", LATE),
     "dynamodb:GetItem": ("ObserveInstance SweepRun", AFTER),
     "dynamodb:Query": ("SweepRun", STOPPED),
-    "s3:GetObject": ("ObserveInstance StartFromUpload SweepRun", "a loss, an upload, a stopped run"),
-    "s3:PutObject": ("CollectOutcome StartFromUpload SweepRun", "console output, a note, the receipt of a stopped run"),
+    "s3:GetObject": ("Cleanup ObserveInstance StartFromUpload SweepRun", "a loss, an upload, a stopped run"),
+    "s3:PutObject": ("StartFromUpload SweepRun", "a note, the receipt of a stopped run"),
     **dict.fromkeys(
         [f"ec2:Describe{k}" for k in ("Volumes", "NetworkInterfaces", "Snapshots", "NatGateways", "Addresses")],
         ("SweepRun", STOPPED),

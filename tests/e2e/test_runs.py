@@ -80,7 +80,7 @@ def test_an_instance_killed_in_the_middle_is_replaced_and_finished_parts_are_kep
     arn = runner.start({**long_run, "n_windows": 6})
     # Two chunks of two series and 7 windows are computed at once: now one of them is finished.
     record = runner.training(arn, step=21)
-    kept = {p for p in runner.paths(record) if p.startswith("checkpoints/") and p.endswith(".safetensors")}
+    kept = {p for p in runner.paths(record) if "/checkpoints/" in p and p.endswith(".safetensors")}
     runner.faults.kill(record.instance_id)
     ended = runner.finish(arn)
 
@@ -217,7 +217,7 @@ def test_a_bad_request_is_refused_before_anything_is_launched(runner: Runner, re
 def test_a_corrupt_or_oversized_report_changes_nothing(runner: Runner, long_run: dict[str, object]) -> None:
     arn = runner.start({**long_run, "n_windows": 5})
     record = runner.training(arn)
-    key = record.prefix + layout.SYSTEM_STATE
+    key = runner.folder(record) + layout.SYSTEM_STATE
     for junk in (b'{"status": "completed"', b"x" * 100_000, b'{"status": "completed", "seq": 999999}'):
         runner.client("s3").put_object(Bucket=runner.bucket, Key=key, Body=junk)
         time.sleep(0.3)

@@ -1,13 +1,16 @@
 """What the roles may not do, judged on the synthesized policies by MiniStack's IAM. Runs under pytest, offline."""
 
 import pytest
+from ministack.core import iam_evaluator
 from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
 
-from infra.compute import WRITES
 from infra.permissions import NO_RESOURCE
+from local import policy_variables
 from tests.infra.conftest import ACCOUNT, BUCKET_ARN, REGION, TABLE_ARN
 
 RUN = f"{BUCKET_ARN}/phase1/2026/11/23-180000"
+OWN, FOREIGN = "AROAEXAMPLE:i-0123456789abcdef0", "AROAEXAMPLE:i-0fedcba9876543210"
+FOLDER = f"{RUN}/machines/{OWN}"
 INSTANCE = f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/i-0123456789abcdef0"
 MACHINE = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:ChronosTraining-training"
 OURS, ANOTHER = {"aws:resourcetag/project": "ChronosTraining"}, {"aws:resourcetag/project": "Payroll"}
@@ -19,8 +22,15 @@ EVERYBODY = ("Compute", "SchedulerRole", "StateMachineRole", *FUNCTIONS)
 
 
 @pytest.fixture(scope="module")
-def may(stack):
+def monkeypatch_module():
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def may(stack, monkeypatch_module):
     """Return a function: whether the role whose name holds `part` may do an action to a resource in a context."""
+    monkeypatch_module.setattr(iam_evaluator, "_first_match", policy_variables.first_match)
     policies = {}
     for name, policy in stack.of_type("AWS::IAM::Policy").items():
         document = stack.fill(policy["Properties"]["PolicyDocument"])
@@ -33,7 +43,7 @@ def may(stack):
         asked = EvalContext(
             principal_arn=f"arn:aws:sts::{ACCOUNT}:assumed-role/{name}/session", principal_type="AssumedRole",
             principal_account=ACCOUNT, action=action, resource_arn=resource, region=REGION,
-            service_context={**network, **(context or {})},
+            service_context={**network, **(context or {})}, principal_keys={"aws:userid": OWN},
         )  # fmt: skip
         return evaluate(asked, [policies[name]]).decision == "Allow"
 
@@ -45,11 +55,33 @@ def test_the_judge_allows_what_is_needed(may):
     assert may("RecordRun", "dynamodb:Query", f"{TABLE_ARN}/index/by-time")
     assert may("ObserveState", "states:SendTaskSuccess", MACHINE)
     assert may("RecordRun", "s3:PutObject", f"{BUCKET_ARN}/control_registry.json")
-    for key in ("system-state.json", "training.json", "forecasts/A.parquet", "logs/attempt-1/training.log"):
-        assert may("Compute", "s3:PutObject", f"{RUN}/{key}"), key
-    for key in ("manifest.json", "checkpoints/A/chunk-00001.safetensors"):
+    for key in ("system-state.json", "training.json", "forecasts/A.parquet", "logs/training.log"):
+        assert may("Compute", "s3:PutObject", f"{FOLDER}/{key}"), key
+        assert may("ObserveState", "s3:GetObject", f"{FOLDER}/{key}"), key
+    for key in ("manifest.json", f"machines/{FOREIGN}/checkpoints/A/chunk-00001.safetensors"):
         assert may("Compute", "s3:GetObject", f"{RUN}/{key}"), key
+    for key in ("training.json", "model_metadata.json", "forecasts/A.parquet", "logs/attempt-1/training.log"):
+        assert may("CollectOutcome", "s3:PutObject", f"{RUN}/{key}"), key
     assert may("Compute", "s3:GetObject", f"{BUCKET_ARN}/datasets/a/data.csv")
+
+
+@pytest.mark.parametrize("run", [RUN, f"{BUCKET_ARN}/phase1/2026/11/24-090000"])
+@pytest.mark.parametrize("key", [
+    "system-state.json", "training.json", "model_metadata.json", "forecasts/A.parquet", "models/A/model.json",
+    "checkpoints/A/chunk-00001.safetensors", "logs/attempt-1/training.log", f"machines/{FOREIGN}/system-state.json",
+    f"machines/{FOREIGN}/checkpoints/A/chunk-00001.safetensors", "machines/system-state.json",
+    f"machines/{OWN}x/system-state.json", f"machines/x{OWN}/system-state.json", f"machines/{OWN}",
+])  # fmt: skip
+def test_the_machine_writes_nothing_that_another_machine_or_the_controller_writes(may, run, key):
+    assert not may("Compute", "s3:PutObject", f"{run}/{key}")
+    assert not may("Compute", "s3:AbortMultipartUpload", f"{run}/{key}")
+
+
+def test_the_machine_reads_of_other_machines_their_checkpoints_and_nothing_else(may):
+    for key in ("forecasts/A.parquet", "system-state.json", "training.json", "logs/training.log"):
+        assert may("Compute", "s3:GetObject", f"{FOLDER}/{key}"), key
+        assert not may("Compute", "s3:GetObject", f"{RUN}/machines/{FOREIGN}/{key}"), key
+        assert not may("Compute", "s3:GetObject", f"{RUN}/{key}"), key
 
 
 @pytest.mark.parametrize("key", [
@@ -73,13 +105,13 @@ def test_the_machine_can_keep_a_packed_environment_and_never_replace_one(may):
     "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:PutObjectAcl", "s3:PutBucketPolicy", "s3:ListBucket",
     "s3:PutObjectTagging", "s3:PutLifecycleConfiguration",
 ])  # fmt: skip
-@pytest.mark.parametrize("resource", [BUCKET_ARN, f"{RUN}/forecasts/A.parquet"])
+@pytest.mark.parametrize("resource", [BUCKET_ARN, f"{FOLDER}/forecasts/A.parquet"])
 def test_the_machine_cannot_delete_list_or_publish(may, action, resource):
     assert not may("Compute", action, resource)
 
 
 def test_the_machine_s_credentials_open_nothing_elsewhere(may):
-    for action, key in (("s3:PutObject", "system-state.json"), ("s3:GetObject", "manifest.json")):
+    for action, key in (("s3:PutObject", f"machines/{OWN}/system-state.json"), ("s3:GetObject", "manifest.json")):
         assert may("Compute", action, f"{RUN}/{key}")
         assert not may("Compute", action, f"{RUN}/{key}", inside=False)
         assert not may("Compute", action, f"{RUN}/{key}", {"aws:sourcevpc": "vpc-another"})
@@ -171,7 +203,3 @@ def test_what_is_allowed_on_everything_has_no_resource_level_in_aws_s_reference(
     assert all(
         source.startswith("https://docs.aws.amazon.com/service-authorization/") for source in NO_RESOURCE.values()
     )
-
-
-def test_the_machine_writes_only_below_a_run_s_day_and_time():
-    assert all(pattern.startswith("phase1/*/") for pattern in WRITES)

@@ -33,6 +33,7 @@ def test_the_outputs_are_what_people_and_tools_need(stack):
     resources = stack.template["Resources"]
     outputs = {name: out["Value"] for name, out in stack.template["Outputs"].items()}
     assert float(outputs.pop("MonthlyBudgetUsd")) == 50
+    assert outputs.pop("MachineRoleId")["Fn::GetAtt"][1] == "RoleId"
     subnets = outputs.pop("SubnetIds")["Fn::Join"][1]
     assert {resources[one["Ref"]]["Type"] for one in subnets} == {"AWS::EC2::Subnet"}
     types = {name: resources[value["Ref"]]["Type"] for name, value in outputs.items()}

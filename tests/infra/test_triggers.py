@@ -14,6 +14,8 @@ EXPECTED = {
     # The rule's pattern is coarse: the function looks at the key again and ignores this one.
     "s3_state_key_of_no_run": "StateWritten",
     "s3_state_in_another_bucket": None,
+    # The controller's own copy of the last report.
+    "s3_state_published": None,
     "s3_request_uploaded": "RequestUploaded",
     "s3_request_uploaded_duplicate": "RequestUploaded",
     # The note beside a rejected request must not start the function again.

@@ -160,7 +160,15 @@ class World:
             "schema_version": 1, "run_id": record.run_id, "attempt": record.attempt, "seq": seq, "status": status,
             "instance_id": record.instance_id, "phase": phase, "heartbeat_at": "2026-11-23T18:05:00Z", **more,
         }  # fmt: skip
-        self.put(record.prefix + SYSTEM_STATE, dump("system_state", state))
+        self.put(self.cloud.folder(record) + SYSTEM_STATE, dump("system_state", state))
+
+    def written(self, happened: dict[str, Any]) -> dict[str, Any]:
+        """Return an event of the sample machine's report as one of the current attempt's machine."""
+        record = self.cloud.runs.load(RUN_ID)
+        if record and record.instance_id:
+            thing = happened["detail"]["object"]
+            thing["key"] = thing["key"].replace("i-0123456789abcdef0", record.instance_id)
+        return happened
 
     def load(self) -> RunRecord:
         record = self.cloud.runs.load(RUN_ID)
@@ -268,6 +276,7 @@ def _resources() -> tuple[str, dict[str, str]]:
         "BUCKET": BUCKET,
         "RUNS_TABLE": "runs",
         "LAUNCH_TEMPLATE_ID": template,
+        "MACHINE_ROLE_ID": "AROAEXAMPLE",
         "SUBNET_IDS": ",".join(subnet["Subnet"]["SubnetId"] for subnet in subnets),
         "STATE_MACHINE_ARN": STATE_MACHINE_ARN,
         "SWEEP_FUNCTION_ARN": "arn:aws:lambda:us-east-1:123456789012:function:ChronosTraining-sweep-run",

@@ -31,13 +31,13 @@ def finish(world, record, paths=PATHS, **changes):
     listed = []
     for path in paths:
         content = f"content of {path}".encode()
-        world.put(record.prefix + path, content)
+        world.put(world.cloud.folder(record) + path, content)
         listed.append({"path": path, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()})
     training = {
         "schema_version": 1, "run_id": record.run_id, "attempt": record.attempt, "instance_id": record.instance_id,
         "status": "completed", "phases": {}, "total_duration_seconds": 9, "artifacts": listed, **changes,
     }  # fmt: skip
-    world.put(record.prefix + "training.json", json.dumps(training))
+    world.put(world.cloud.folder(record) + "training.json", json.dumps(training))
     world.report(record, 9, "completed")
 
 
@@ -75,15 +75,15 @@ def test_a_run_that_finished_while_the_wait_timed_out_completed(world, collect, 
 
 
 def _remove(world, record):
-    client("s3").delete_object(Bucket="training-bucket", Key=record.prefix + PATHS[1])
+    client("s3").delete_object(Bucket="training-bucket", Key=world.cloud.folder(record) + PATHS[1])
 
 
 def _alter(world, record):
-    world.put(record.prefix + PATHS[1], f"Content of {PATHS[1]}")
+    world.put(world.cloud.folder(record) + PATHS[1], f"Content of {PATHS[1]}")
 
 
 def _cut(world, record):
-    world.put(record.prefix + PATHS[1], "")
+    world.put(world.cloud.folder(record) + PATHS[1], "")
 
 
 @pytest.mark.parametrize("harm", [_remove, _alter, _cut], ids=["missing", "other content", "cut"])
@@ -122,7 +122,7 @@ def test_a_run_that_lists_less_than_it_was_asked_for_fails(world, collect, train
 
 def test_many_wrong_artifacts_are_counted_not_listed(world, collect, training):
     finish(world, training, paths=["models/extra.json"])
-    world.put(training.prefix + "models/extra.json", "changed")
+    world.put(world.cloud.folder(training) + "models/extra.json", "changed")
 
     assert "; 6 in all." in collect()["cause"]
 
@@ -176,3 +176,48 @@ def test_a_console_that_cannot_be_read_does_not_change_the_outcome(world, collec
     world.cloud.runs.note(training, {"instance_id": "i-0fedcba9876543210"})
 
     assert collect("state_collect_outcome_after_timeout")["reason_code"] == "HeartbeatLost"
+
+
+def test_verified_results_the_last_report_and_the_logs_are_put_where_people_look(world, collect, training):
+    finish(world, training)
+    world.put(f"{world.cloud.folder(training)}logs/training.log", "epoch 3")
+
+    collect()
+    collect()
+
+    kept = {*PATHS, "training.json", "system-state.json", "logs/attempt-1/training.log"}
+    folder = world.cloud.folder(training)
+    assert {key for key in world.keys(training.prefix) if not key.startswith(folder)} == {
+        training.prefix + path for path in kept
+    }
+    for path in PATHS:
+        assert world.cloud.objects.head(training.prefix + path, 100) == f"content of {path}".encode()
+
+
+def test_a_result_that_changes_after_it_was_verified_is_no_success(world, collect, training, monkeypatch):
+    finish(world, training)
+    s3 = client("s3")
+    real = s3.copy
+
+    def late(source, *arguments, **named):
+        world.put(world.cloud.folder(training) + PATHS[1], "forged")
+        return real(source, *arguments, **named)
+
+    monkeypatch.setattr(s3, "copy", late)
+
+    answer = collect()
+
+    assert answer["reason_code"] == "ArtifactsInvalid"
+    assert PATHS[1] in answer["cause"]
+    assert training.prefix + "forecasts/A.parquet" not in world.keys(training.prefix)
+
+
+@pytest.mark.parametrize("path", ["manifest.json", "cleanup_status.json", "forecasts/../manifest.json", "logs/x"])
+def test_what_is_no_result_is_never_put_beside_the_results(world, collect, training, path):
+    finish(world, training, [*PATHS, path])
+
+    answer = collect()
+
+    assert answer["reason_code"] == "ArtifactsInvalid"
+    assert path in answer["cause"]
+    assert training.prefix + path not in world.keys(training.prefix)

@@ -93,14 +93,16 @@ def test_a_silent_machine_leaves_its_last_report(world, event, console):
 
 
 def test_the_ending_names_the_logs_that_are_there(world, event, console):
-    world.launch(world.register(), stage="training", task_token="token", booted_at=1, seq=4, state="running")
-    world.put(f"{PREFIX}logs/attempt-1/training.log", "epoch 3")
-    world.put(f"{PREFIX}logs/attempt-2/bootstrap.log", "of another attempt")
+    run = world.launch(world.register(), stage="training", task_token="token", booted_at=1, seq=4, state="running")
+    world.put(f"{world.cloud.folder(run)}logs/training.log", "epoch 3")
+    world.put(f"{world.cloud.folder(run, 'i-0')}logs/bootstrap.log", "of another machine")
 
     collect(world, event, "States.Timeout")
 
     logs = f"{PREFIX}logs/attempt-1/"
     assert ending(world)["logs"] == [f"{logs}training.log", f"{logs}console.log"]
+    assert world.cloud.objects.head(f"{logs}training.log", 100) == b"epoch 3"
+    assert f"{logs}bootstrap.log" not in world.keys(PREFIX)
 
 
 def test_logs_that_cannot_be_looked_for_keep_no_ending_back(world, event, console, monkeypatch):
@@ -109,10 +111,10 @@ def test_logs_that_cannot_be_looked_for_keep_no_ending_back(world, event, consol
     def refuse(*_arguments):
         raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "HeadObject")
 
-    monkeypatch.setattr(type(world.cloud.objects), "size_and_sha256", refuse)
+    monkeypatch.setattr(type(world.cloud.objects), "look", refuse)
     collect(world, event, "States.Timeout")
 
-    assert ending(world)["logs"] == []
+    assert ending(world)["logs"] == [f"{PREFIX}logs/attempt-1/console.log"]
 
 
 def test_evidence_that_cannot_be_kept_changes_no_outcome(world, event, monkeypatch):

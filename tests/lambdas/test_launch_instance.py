@@ -47,6 +47,7 @@ def test_one_instance_is_launched_with_the_run_s_tags(world, launch):
     assert tags["instance"] == tags["volume"] == {
         "Name": "ChronosTraining-20261123-180000-1", "Project": "ChronosTraining", "RunId": "20261123-180000",
         "Attempt": "1", "RunPrefix": "phase1/2026/11/23-180000/", "MaxMinutes": "129",
+        "EarlierInstances": "",
     }  # fmt: skip
     record = world.load()
     assert record.instance_id == record.attempts[0].instance_id == world.instances()[0]

@@ -12,11 +12,11 @@ def _whole_run(world, event):
     accept_run.handler(event("state_accept_run"), world.context)
     launch_instance.handler(event("state_launch_instance"), world.context)
     world.report(world.load(), 1, "booting")
-    observe_state.handler(event("s3_state_written"), world.context)
+    observe_state.handler(world.written(event("s3_state_written")), world.context)
     await_training.handler(event("state_await_training"), world.context)
     world.report(world.load(), 2, "failed", error={"code": "TrainingFailed", "message": "why"})
     world.states.refuse = "InvalidToken"
-    observe_state.handler(event("s3_state_written"), world.context)
+    observe_state.handler(world.written(event("s3_state_written")), world.context)
     collect_outcome.handler(event("state_collect_outcome_after_success"), world.context)
     cleanup.handler(event("state_cleanup"), world.context)
     world.states.refuse = ""

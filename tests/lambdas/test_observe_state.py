@@ -13,7 +13,7 @@ TOKEN = "token-of-training"
 @pytest.fixture
 def observe(world, event):
     """Return a function that delivers the event."""
-    return lambda name="s3_state_written": observe_state.handler(event(name), world.context)
+    return lambda name="s3_state_written": observe_state.handler(world.written(event(name)), world.context)
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_a_completed_report_of_another_instance_attempt_or_run_is_no_success(wor
     ids=["empty", "cut", "binary", "null", "nested", "incomplete", "oversized", "NaN"],
 )
 def test_a_corrupt_report_is_ignored_with_a_warning(world, observe, training, log_text, content):
-    world.put(training.prefix + "system-state.json", content)
+    world.put(world.cloud.folder(training) + "system-state.json", content)
 
     observe()
 
@@ -112,7 +112,7 @@ def test_a_corrupt_report_is_ignored_with_a_warning(world, observe, training, lo
 
 def test_an_oversized_report_that_says_completed_is_no_success(world, observe, training):
     world.report(training, 9, "completed")
-    key = training.prefix + "system-state.json"
+    key = world.cloud.folder(training) + "system-state.json"
     world.put(key, (world.cloud.objects.head(key, 10_000) or b"") + b" " * 70_000)
 
     observe()
@@ -195,3 +195,40 @@ def test_await_training_of_a_run_that_ended_is_refused(world, event):
         await_training.handler(event("state_await_training"), world.context)
 
     assert world.load().task_token == ""
+
+
+def test_another_machine_s_report_below_this_run_s_prefix_changes_nothing(world, training):
+    forged = training.with_changes({"instance_id": "i-0badbadbadbadbad0"})
+    world.report(forged, 99, "completed")
+    key = world.cloud.folder(forged) + "system-state.json"
+
+    observe_state.handler({"detail": {"object": {"key": key}}}, world.context)
+
+    assert world.load() == training
+    assert world.states.calls == []
+
+
+def test_a_folder_s_report_that_names_another_machine_changes_nothing(world, observe, training):
+    named = training.with_changes({"instance_id": "i-0badbadbadbadbad0"})
+    world.report(named, 99, "completed")
+    content = world.cloud.objects.head(world.cloud.folder(named) + "system-state.json", 10_000)
+    world.put(world.cloud.folder(training) + "system-state.json", content)
+
+    observe()
+
+    assert world.load().seq == 0
+    assert world.states.settlements() == []
+
+
+@pytest.mark.parametrize(("attempt", "believed"), [(1, True), (2, False)])
+def test_a_machine_that_is_not_on_record_yet_is_known_by_its_tags(world, attempt, believed):
+    launched = world.launch(world.register(), stage="boot", task_token=TOKEN)
+    unanswered = {"instance_id": "", "attempts": (), "attempt": attempt}
+    world.cloud.runs.note(launched, unanswered)
+    world.report(launched.with_changes({"attempt": attempt}), 1, "booting")
+    key = world.cloud.folder(launched) + "system-state.json"
+
+    observe_state.handler({"detail": {"object": {"key": key}}}, world.context)
+
+    assert bool(world.states.settlements()) is believed
+    assert world.load().instance_id == (launched.instance_id if believed else "")

@@ -21,13 +21,13 @@ def trained(world):
     names = [f"{f}/{m}.parquet" for m in record.request["models"] for f in ("forecasts", "backtest")]
     for path in ("model_metadata.json", *names):
         content = f"content of {path}".encode()
-        world.put(record.prefix + path, content)
+        world.put(world.cloud.folder(record) + path, content)
         listed.append({"path": path, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()})
     training = {
         "schema_version": 1, "run_id": record.run_id, "attempt": 1, "instance_id": record.instance_id,
         "status": "completed", "phases": {}, "total_duration_seconds": 9, "artifacts": listed,
     }  # fmt: skip
-    world.put(record.prefix + "training.json", json.dumps(training))
+    world.put(world.cloud.folder(record) + "training.json", json.dumps(training))
     world.report(record, 9, "completed")
     return record
 

@@ -8,7 +8,9 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 from ministack.core import iam_actions
+from ministack.core.iam_evaluator import EvalContext, parse_policy_document
 
+from local import policy_variables
 from local.authorization import Authorization, Check
 from local.cloud import LocalCloud
 from local.deployment import client
@@ -17,6 +19,7 @@ pytestmark = pytest.mark.emulator
 
 TRUST = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
 MAY = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::bucket/a/*"}
+OWN = {"Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::bucket/own/${aws:userid}/*"}
 ONLY_ONE = {
     "Effect": "Allow",
     "Action": "ec2:TerminateInstances",
@@ -40,7 +43,7 @@ def limited(enforcing: LocalCloud) -> Any:
     root = enforcing.credentials()
     iam = client(root, "iam")
     iam.create_role(RoleName="limited", AssumeRolePolicyDocument=_policy(TRUST))
-    iam.put_role_policy(RoleName="limited", PolicyName="p", PolicyDocument=_policy(MAY, ONLY_ONE))
+    iam.put_role_policy(RoleName="limited", PolicyName="p", PolicyDocument=_policy(MAY, OWN, ONLY_ONE))
     client(root, "s3").create_bucket(Bucket="bucket")
     client(root, "s3").put_object(Bucket="bucket", Key="a/one", Body=b"1")
     arn = "arn:aws:iam::000000000000:role/limited"
@@ -90,6 +93,28 @@ def test_an_instance_is_terminated_only_with_the_tag_that_the_policy_asks_for(
     limited("ec2").terminate_instances(InstanceIds=[instances["ours"]])
     with pytest.raises(ClientError, match="UnauthorizedOperation"):
         limited("ec2").terminate_instances(InstanceIds=[instances["another"]])
+
+
+def test_a_variable_in_a_resource_stands_for_the_caller(limited: Any) -> None:
+    caller = limited("sts").get_caller_identity()["UserId"]
+    assert caller.endswith(":tester")
+    limited("s3").put_object(Bucket="bucket", Key=f"own/{caller}/one", Body=b"1")
+
+    for folder in (f"{caller}x", "AROAEXAMPLE:tester", "${aws:userid}", "*", ""):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            limited("s3").put_object(Bucket="bucket", Key=f"own/{folder}/one", Body=b"1")
+
+
+@pytest.mark.parametrize(("caller", "fits"), [("AROA1:i-1", True), ("AROA1:i-2", False), ("*", False), ("", False)])
+def test_a_variable_without_a_plain_value_matches_nothing(caller: str, fits: bool) -> None:
+    statements = parse_policy_document({"Version": "2012-10-17", "Statement": [OWN]})
+    asked = EvalContext("arn", "AssumedRole", "1", OWN["Action"], "arn:aws:s3:::bucket/own/AROA1:i-1/x", "us-east-1")
+    asked.principal_keys = {"aws:userid": caller}
+
+    assert (policy_variables.first_match(asked, statements, "Allow") is not None) is fits
+    assert policy_variables._first_match(asked, statements, "Allow") is None, (
+        "MiniStack has caught up: the piece can go"
+    )
 
 
 def test_a_wrong_signature_is_refused(limited: Any) -> None:

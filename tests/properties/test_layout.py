@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.documents import DocumentInvalid, check
-from contracts.layout import DATASETS, RUNS, SYSTEM_STATE, run_id_at, run_id_of_state_key, run_prefix
+from contracts.layout import DATASETS, RUNS, SYSTEM_STATE, machine_folder, run_id_at, run_prefix, source_of_state_key
 from contracts.reasons import RequestInvalid
 from lambdas.core.acceptance import Stored, checked_request, newest_dataset
 from tests.properties.budget import examples
@@ -16,27 +16,31 @@ from tests.properties.documents import report, texts
 
 moments = st.datetimes(datetime(2000, 1, 1), datetime(2099, 12, 31), timezones=st.just(UTC))
 clashes = st.integers(1, 99)
-keys = st.one_of(st.text(max_size=60), st.from_regex(r"phase1/.{0,30}/system-state\.json"), texts)
+machines = st.from_regex(r"i-[0-9a-f]{17}", fullmatch=True)
+keys = st.one_of(st.text(max_size=60), st.from_regex(r"phase1/.{0,30}/machines/.{0,30}/system-state\.json"), texts)
 
 
 @examples(500)
-@given(moments, clashes, moments, clashes)
-def test_a_run_has_one_folder_and_no_other_run_has_it(one, clash, other, other_clash):
+@given(moments, clashes, moments, clashes, machines)
+def test_a_run_has_one_folder_and_no_other_run_has_it(one, clash, other, other_clash, machine):
     ids = run_id_at(one, clash), run_id_at(other, other_clash)
     prefixes = [run_prefix(run_id) for run_id in ids]
 
     assert (ids[0] == ids[1]) == (prefixes[0] == prefixes[1])
     assert not prefixes[0].startswith(prefixes[1]) or ids[0] == ids[1]
-    assert run_id_of_state_key(prefixes[0] + SYSTEM_STATE) == ids[0]
+    key = machine_folder(prefixes[0], "AROAEXAMPLE", machine) + SYSTEM_STATE
+    assert source_of_state_key(key) == (ids[0], machine)
+    assert source_of_state_key(prefixes[0] + SYSTEM_STATE) is None
     check("system_state", report(1, run_id=ids[0]))
 
 
 @examples(800)
 @given(keys)
 def test_a_key_names_a_run_only_when_it_is_exactly_that_runs_report(key):
-    run_id = run_id_of_state_key(key)
+    source = source_of_state_key(key)
 
-    assert run_id is None or run_prefix(run_id) + SYSTEM_STATE == key
+    assert source is None or key.startswith(run_prefix(source[0]) + "machines/")
+    assert source is None or key.endswith(f":{source[1]}/{SYSTEM_STATE}")
 
 
 @examples(500)

@@ -9,7 +9,7 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda
 
 from lambdas.adapters import clients, cloud, settings
 from lambdas.flows import cleaning
-from tests.statemachine.stage import BUCKET, CSV, ROLE, Stage, call_handler, definition
+from tests.statemachine.stage import BUCKET, CSV, ROLE, ROLE_ID, Stage, call_handler, definition
 
 REGION = "us-east-1"
 
@@ -20,6 +20,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     environment = {
         "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION,
         "PROJECT": "ChronosTraining", "BUCKET": BUCKET, "RUNS_TABLE": "runs", "SCHEDULE_GROUP": "dead-men",
+        "MACHINE_ROLE_ID": ROLE_ID,
         "SCHEDULER_ROLE_ARN": ROLE, "SWEEP_FUNCTION_ARN": "arn:aws:lambda:us-east-1:123456789012:function:sweep",
         "MONTHLY_BUDGET_USD": "1000", "POWERTOOLS_METRICS_NAMESPACE": "ChronosTraining",
     }  # fmt: skip

@@ -20,6 +20,7 @@ from tests.waiting import until
 REPOSITORY = Path(__file__).parent.parent.parent
 STATES = ("AcceptRun", "LaunchInstance", "AwaitTraining", "CollectOutcome", "Cleanup", "RecordRun")
 BUCKET = "stage-bucket"
+ROLE_ID = "AROAEXAMPLE"
 ROLE = "arn:aws:iam::123456789012:role/stage"
 MONTHS = [f"{year}-{month:02d}-01" for year in (2019, 2020) for month in range(1, 13)]
 CSV = "unique_id,ds,y\n" + "".join(f"a,{month},{number}\n" for number, month in enumerate(MONTHS))
@@ -36,6 +37,11 @@ def call_handler(name: str, payload: Any) -> dict[str, Any]:
     except Exception as error:
         described = {"errorType": type(error).__name__, "errorMessage": str(error), "stackTrace": []}
         return {"FunctionError": "Unhandled", "Payload": described}
+
+
+def folder(record: RunRecord) -> str:
+    """Return where the current attempt's machine writes."""
+    return layout.machine_folder(record.prefix, ROLE_ID, record.instance_id)
 
 
 def definition() -> str:
@@ -89,7 +95,7 @@ class Stage:
             "heartbeat_at": "2026-11-23T18:00:00Z",
             **more,
         }
-        key = record.prefix + layout.SYSTEM_STATE
+        key = folder(record) + layout.SYSTEM_STATE
         boto3.client("s3").put_object(Bucket=BUCKET, Key=key, Body=dump("system_state", state))
         observe_state.handler({"detail": {"object": {"key": key}}}, Context())
 
@@ -111,7 +117,7 @@ class Stage:
             "status": "completed", "phases": {}, "total_duration_seconds": 1.0, "artifacts": artifacts,
         }  # fmt: skip
         boto3.client("s3").put_object(
-            Bucket=BUCKET, Key=record.prefix + layout.TRAINING, Body=dump("training", training)
+            Bucket=BUCKET, Key=folder(record) + layout.TRAINING, Body=dump("training", training)
         )
         self.report(record, seq, "completed", phase="done")
 
@@ -120,7 +126,7 @@ class Stage:
         digest = hashlib.sha256(body)
         boto3.client("s3").put_object(
             Bucket=BUCKET,
-            Key=record.prefix + path,
+            Key=folder(record) + path,
             Body=body,
             ChecksumAlgorithm="SHA256",
         )

@@ -7,7 +7,7 @@ import pytest
 
 from contracts import layout
 from lambdas.adapters.compute import Compute, LaunchFailed
-from tests.statemachine.stage import BUCKET, Stage
+from tests.statemachine.stage import BUCKET, Stage, folder
 
 REQUEST = {"dataset": "small", "prediction_length": 3, "n_windows": 1}
 HAPPY = [
@@ -63,12 +63,12 @@ def test_success_without_artifacts_is_a_failure(stage: Stage) -> None:
 def test_an_artifact_that_differs_from_its_checksum_is_a_failure(stage: Stage) -> None:
     arn = stage.start(REQUEST, "bad-artifact")
     record = stage.boot(arn)
-    boto3.client("s3").put_object(Bucket=BUCKET, Key=record.prefix + layout.SYSTEM_STATE, Body=b"{")
+    boto3.client("s3").put_object(Bucket=BUCKET, Key=folder(record) + layout.SYSTEM_STATE, Body=b"{")
     complete = stage.report
     stage.report = lambda *_args, **_more: None  # type: ignore[method-assign]
     stage.complete(record)
     boto3.client("s3").put_object(
-        Bucket=BUCKET, Key=record.prefix + "forecasts/AutoETS.parquet", Body=b"PAR2", ChecksumAlgorithm="SHA256"
+        Bucket=BUCKET, Key=folder(record) + "forecasts/AutoETS.parquet", Body=b"PAR2", ChecksumAlgorithm="SHA256"
     )
     complete(record, 9, "completed", phase="done")
     ended = stage.ended(arn)
