@@ -44,6 +44,7 @@ ELSEWHERE = {
         "evidence of an attempt that failed (tests/e2e/test_runs.py)",
     ),
     "ec2:DescribeInstances": ("ObserveInstance SweepRun", AFTER),
+    "ec2:DescribeSpotPriceHistory": ("LaunchInstance", "a run on spot (tests/e2e/test_runs.py)"),
     "ec2:DeleteVolume": ("Cleanup SweepRun", LEFT),
     "ec2:DeleteNetworkInterface": ("Cleanup SweepRun", LEFT),
     "scheduler:CreateSchedule": ("Cleanup SweepRun", REARM),
