@@ -12,6 +12,7 @@ from contracts import layout
 from contracts.documents import Document
 from contracts.plain import plain, plain_document
 from lambdas.core.acceptance import iso
+from lambdas.core.costs import FROM_LAUNCH, FROM_LIST
 from lambdas.core.records import WAITING, RunRecord, from_item
 from lambdas.core.waiting import waits_until
 
@@ -189,10 +190,18 @@ def _cost(record: RunRecord) -> str:
     lines = [
         f"Cost on AWS for the time it took: {record.cost_usd:.4f} USD (allowed: {record.request['max_cost_usd']:g})"
     ]
+    prices = {price["instance_id"]: _price(price) for price in record.cost.get("instance_prices", [])}
     for a in record.attempts:
         lived = f"{(a.ended_at or record.ended_at) - a.launched_at} s (a minute is billed at least)"
-        lines.append(f"  attempt {a.attempt}: {a.instance_type} {a.market}, {lived} from {iso(a.launched_at)}")
+        bought = f"{a.instance_type} {a.market}{prices.get(a.instance_id, '')}"
+        lines.append(f"  attempt {a.attempt}: {bought}, {lived} from {iso(a.launched_at)}")
     return "\n".join(lines + _breakdown(record.cost))
+
+
+def _price(price: Document) -> str:
+    """Return what an hour of an instance was counted with, and who said so."""
+    source = {FROM_LAUNCH: "EC2 at its launch", FROM_LIST: "price list"}[price["price_from"]]
+    return f" at {price['usd_per_hour']:g} USD/h ({source})"
 
 
 def _breakdown(cost: Document) -> list[str]:

@@ -16,11 +16,13 @@ from infra.storage import BY_TIME
 Statement = iam.PolicyStatement
 
 _EC2_REFERENCE = "https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html"
-# The only actions that are allowed on `*`: AWS's reference names no resource type for them.
-NO_RESOURCE = {
-    f"ec2:Describe{kind}": _EC2_REFERENCE
+_FOUND_BY_TAG = [
+    f"ec2:Describe{kind}"
     for kind in ("Instances", "Volumes", "NetworkInterfaces", "Snapshots", "NatGateways", "Addresses")
-}
+]
+_SPOT_PRICE = "ec2:DescribeSpotPriceHistory"
+# The only actions that are allowed on `*`: AWS's reference names no resource type for them.
+NO_RESOURCE = dict.fromkeys([*_FOUND_BY_TAG, _SPOT_PRICE], _EC2_REFERENCE)
 _TAGGED = "AWS gives the id; the project's tag is asked for."
 _KEYS = "Keys below a prefix; the run's part is not known to a role."
 # Every resource that is named by a wildcard, and why it has to be.
@@ -154,11 +156,15 @@ class Permissions:
 
     def describe(self) -> Statement:
         """Find resources by tag; see `NO_RESOURCE`."""
-        return Statement(actions=list(NO_RESOURCE), resources=["*"])
+        return Statement(actions=_FOUND_BY_TAG, resources=["*"])
 
     def find_instances(self) -> Statement:
         """Find instances by id or tag; see `NO_RESOURCE`."""
         return Statement(actions=["ec2:DescribeInstances"], resources=["*"])
+
+    def read_spot_price(self) -> Statement:
+        """Ask what a spot instance costs; see `NO_RESOURCE`."""
+        return Statement(actions=[_SPOT_PRICE], resources=["*"])
 
     def console(self) -> Statement:
         """Read the console of the project's instances."""

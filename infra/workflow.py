@@ -138,7 +138,7 @@ class Workflow(Construct):
             allow.pass_role(self.scheduler_role, "scheduler.amazonaws.com"),
         ])  # fmt: skip
         self._state("LaunchInstance", 240, launch, [
-            *reports, allow.settle(), allow.find_instances(), allow.terminate(),
+            *reports, allow.settle(), allow.find_instances(), allow.terminate(), allow.read_spot_price(),
             *allow.launch(compute, network.vpc, network.security_group),
         ])  # fmt: skip
         self._state("AwaitTraining", 60, {}, [*reports, allow.settle(), allow.find_instances(), allow.terminate()])

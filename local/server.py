@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ministack import app
 
-from local import ec2_filters, instance_offerings, policy_variables, processes, public_images, sdk_pace
+from local import ec2_filters, instance_offerings, policy_variables, processes, public_images, sdk_pace, spot_prices
 from local.authorization import Authorization
 from local.call_log import CallLog
 from local.callbacks import Callbacks
@@ -63,6 +63,7 @@ def build(folder: StateFolder) -> Ec2Host:
     ec2_filters.install()
     public_images.install()
     instance_offerings.install()
+    spot_prices.install()
     LambdaErrors().install()
     sdk_pace.install()
     callbacks = Callbacks()

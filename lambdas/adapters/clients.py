@@ -23,14 +23,14 @@ class AwsUnavailable(Exception):
 
 
 @lru_cache
-def client(service: str, tries: int = TRIES) -> Any:
+def client(service: str, tries: int = TRIES, read_seconds: int = READ_SECONDS) -> Any:
     """Return the client of `service`, kept for the life of the process.
 
     A call that hangs must not eat the function's whole time: connecting and reading are limited, and so are tries.
     """
     config = Config(
-        connect_timeout=CONNECT_SECONDS,
-        read_timeout=READ_SECONDS,
+        connect_timeout=min(CONNECT_SECONDS, read_seconds),
+        read_timeout=read_seconds,
         retries={"mode": "standard", "total_max_attempts": tries},
     )
     return boto3.client(service, config=config)  # type: ignore[call-overload]

@@ -1,18 +1,25 @@
 """EC2: launch from the template, find and delete by tag, read the console. Runs in Lambda."""
 
+import math
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from contracts import layout
 from lambdas.adapters.clients import client, error_code, error_message
+from lambdas.adapters.telemetry import logger
 from lambdas.core.inventory import Inventory, Resource
 from lambdas.core.ladder import NO_ANSWER, Rung
 from lambdas.core.records import Attempt
 
 # EC2 answers a lack of capacity with HTTP 500, which boto3 repeats: the next rung is the better try.
 LAUNCH_TRIES = 2
+# The instance is there and its id not yet on record: what it costs may not take long to find out.
+PRICE_TRIES = 2
+PRICE_SECONDS = 3
+PRICES_LOOKED_AT = 10
 _ALIVE = ("pending", "running", "stopping", "stopped", "shutting-down")
 
 
@@ -73,6 +80,29 @@ class Compute:
             raise LaunchFailed(NO_ANSWER, str(error)[:500]) from error
         instance = answer["Instances"][0]
         return Launched(instance["InstanceId"], instance.get("Placement", {}).get("AvailabilityZone", ""))
+
+    def spot_usd_per_hour(self, instance_type: str, zone: str, at: int) -> float | None:
+        """Return what EC2 asks for an hour of a spot instance in a zone at a time not past (epoch seconds), USD.
+
+        Best effort: None, and a line in the log, when EC2 refuses, throttles, does not answer or names no price.
+        https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSpotPriceHistory.html
+        """
+        try:
+            answer = client("ec2", PRICE_TRIES, PRICE_SECONDS).describe_spot_price_history(
+                InstanceTypes=[instance_type],
+                ProductDescriptions=["Linux/UNIX"],
+                AvailabilityZone=zone,
+                StartTime=datetime.fromtimestamp(at, UTC),
+                MaxResults=PRICES_LOOKED_AT,
+            )
+            return _newest_usd(answer["SpotPriceHistory"], instance_type, zone)
+        except Exception as error:  # whatever it is, the instance is there and its launch may not fail for its price
+            problem = f"{type(error).__name__}: {error}"[:300]
+            logger.warning(
+                "EC2 named no spot price, so that of the price list counts",
+                extra={"instance_type": instance_type, "zone": zone, "problem": problem},
+            )
+            return None
 
     def run_of_instance(self, instance_id: str) -> tuple[str, int] | None:
         """Return run id and attempt of an instance of this project; None when it is not ours or no longer known."""
@@ -188,6 +218,19 @@ class Compute:
     def _paged(operation: str, field: str, filters: list[dict[str, Any]], **more: Any) -> list[dict[str, Any]]:
         pages = client("ec2").get_paginator(operation).paginate(Filters=filters, **more)
         return [item for page in pages for item in page.get(field, [])]
+
+
+def _newest_usd(history: list[dict[str, Any]], instance_type: str, zone: str) -> float:
+    """Return the newest price of a type in a zone; raises ValueError unless there is one."""
+    found = [one for one in history if (one["InstanceType"], one["AvailabilityZone"]) == (instance_type, zone)]
+    if not found:
+        raise ValueError(
+            f"SpotPriceHistory: expected a price of {instance_type} in {zone}, found {len(history)} others"
+        )
+    usd = float(max(found, key=lambda one: one["Timestamp"])["SpotPrice"])
+    if not 0 < usd < math.inf:
+        raise ValueError(f"SpotPrice: expected a positive number of USD for {instance_type} in {zone}, found {usd}")
+    return usd
 
 
 def _attempt(instance: dict[str, Any]) -> Attempt:

@@ -1,11 +1,12 @@
 """What a run has cost, from its recorded timeline and its execution's history. Runs in Lambda and in the CLI; pure."""
 
 from contracts.documents import Document
-from contracts.prices import Cost, machine_cost, prices, request_cost
+from contracts.prices import Cost, instance_usd_per_hour, machine_cost, prices, request_cost
 from lambdas.core.path import Path
-from lambdas.core.records import RunRecord
+from lambdas.core.records import Attempt, RunRecord
 
 DIGITS = 6
+FROM_LAUNCH, FROM_LIST = "launch", "price_list"
 
 
 def actual_cost(record: RunRecord, path: Path, now: int) -> Cost:
@@ -13,8 +14,16 @@ def actual_cost(record: RunRecord, path: Path, now: int) -> Cost:
     total = request_cost(reports(record), path.transitions, path.tasks, path.function_seconds)
     for attempt in record.attempts:
         seconds = (attempt.ended_at or now) - attempt.launched_at
-        total += machine_cost(attempt.instance_type, attempt.market, seconds)
+        total += machine_cost(attempt.instance_type, attempt.market, seconds, attempt.spot_usd_per_hour)
     return total
+
+
+def instance_price(attempt: Attempt) -> Document:
+    """Return what an hour of an attempt's instance was counted with, USD, and whether launch or list said so."""
+    usd, source = attempt.spot_usd_per_hour, FROM_LAUNCH
+    if usd is None:
+        usd, source = instance_usd_per_hour(attempt.instance_type, attempt.market), FROM_LIST
+    return {"instance_id": attempt.instance_id, "usd_per_hour": usd, "price_from": source}
 
 
 def reports(record: RunRecord) -> int:
@@ -27,6 +36,7 @@ def breakdown(record: RunRecord, path: Path, cost: Cost) -> Document:
     parts = {name: round(value, DIGITS) for name, value in cost.parts().items()}
     return {
         **parts,
+        "instance_prices": [instance_price(attempt) for attempt in record.attempts],
         "transitions": path.transitions,
         "transitions_from": "history" if path.counted else "assumed",
         "reports": reports(record),

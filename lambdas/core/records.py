@@ -15,7 +15,10 @@ TERMINAL_STATES = ("completed", "failed", "interrupted")
 
 @dataclass(frozen=True)
 class Attempt:
-    """One instance of a run: what was launched, where, from when to when (epoch seconds, 0 while it lives)."""
+    """One instance of a run: what was launched, where, from when to when (epoch seconds, 0 while it lives).
+
+    `spot_usd_per_hour` is what EC2 asked for the instance alone when it was launched, None when it did not say.
+    """
 
     attempt: int
     instance_id: str
@@ -24,6 +27,7 @@ class Attempt:
     zone: str
     launched_at: int
     ended_at: int = 0
+    spot_usd_per_hour: float | None = None
 
 
 @dataclass(frozen=True)

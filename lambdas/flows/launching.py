@@ -15,7 +15,7 @@ from lambdas.core import ladder, waiting
 from lambdas.core.inventory import in_flight_until
 from lambdas.core.records import BOOT, WAITING, Attempt, RunRecord, earlier_instances
 
-# Together with the last call to EC2 they stay within the function's time, see infra/workflow.py.
+# Together with the last launch and the question for its price they stay within the function's time (infra/workflow.py).
 ENDING_SECONDS = 60
 WALK_SECONDS = 90
 POLL_SECONDS = 3.0
@@ -157,12 +157,12 @@ def _ask(cloud: Cloud, record: RunRecord, index: int, rung: ladder.Rung, gives_u
 
 
 def _record(cloud: Cloud, record: RunRecord, launched: Launched, log: list[ladder.Answer]) -> RunRecord:
-    now, rung = cloud.now(), log[-1].rung
-    entry = Attempt(record.attempt, launched.instance_id, rung.instance_type, rung.market, launched.zone, now)
+    """Put a launched instance on record, its price in the same write: who repeats the call finds both or neither."""
+    now = cloud.now()
     known = any(a.instance_id == launched.instance_id for a in record.attempts)
     changes = {
         "instance_id": launched.instance_id,
-        "attempts": record.attempts if known else (*record.attempts, entry),
+        "attempts": record.attempts if known else (*record.attempts, _entry(cloud, record, launched, log[-1].rung)),
         "rungs": waiting.logged(record.rungs, log),
         "launch_ended_at": now,
     }
@@ -174,6 +174,12 @@ def _record(cloud: Cloud, record: RunRecord, launched: Launched, log: list[ladde
             extra={"instance_id": launched.instance_id, "result": cloud.compute.terminate(launched.instance_id)},
         )
         raise
+
+
+def _entry(cloud: Cloud, record: RunRecord, launched: Launched, rung: ladder.Rung) -> Attempt:
+    kind, zone, now = rung.instance_type, launched.zone, cloud.now()
+    quoted = cloud.compute.spot_usd_per_hour(kind, zone, now) if rung.market == "spot" else None
+    return Attempt(record.attempt, launched.instance_id, kind, rung.market, zone, now, spot_usd_per_hour=quoted)
 
 
 def _tags(cloud: Cloud, record: RunRecord) -> dict[str, str]:

@@ -42,6 +42,7 @@ ELSEWHERE = {
         "evidence of an attempt that failed (tests/e2e/test_runs.py)",
     ),
     "ec2:DescribeInstances": ("ObserveState ObserveInstance SweepRun", f"{AFTER}, or {UNANSWERED}"),
+    "ec2:DescribeSpotPriceHistory": ("LaunchInstance", "a run on spot (tests/e2e/test_runs.py)"),
     "ec2:DeleteVolume": ("Cleanup SweepRun", LEFT),
     "ec2:DeleteNetworkInterface": ("Cleanup SweepRun", LEFT),
     "scheduler:CreateSchedule": ("Cleanup SweepRun", REARM),

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from contracts import layout
+from contracts.prices import instance_usd_per_hour
 from lambdas.core.records import RunRecord
 from tests.e2e.conftest import NO_CAPACITY
 from tests.e2e.runner import Runner, patiently
@@ -163,6 +164,8 @@ def test_a_spot_interruption_checkpoints_and_goes_on_elsewhere(runner: Runner, l
     assert (ended.status, ended.error) == ("SUCCEEDED", "")
     assert ended.record is not None
     assert [a.market for a in ended.record.attempts] == ["spot", "on_demand"]
+    quoted = instance_usd_per_hour("g4dn.2xlarge", "spot")
+    assert [a.spot_usd_per_hour for a in ended.record.attempts] == [quoted, None]
     runner.assert_nothing_left(ended.record)
 
 

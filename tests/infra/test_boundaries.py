@@ -125,7 +125,8 @@ def test_the_machine_s_credentials_open_nothing_elsewhere(may):
         ("states:SendTaskSuccess", MACHINE), ("states:SendTaskFailure", MACHINE), ("states:StartExecution", MACHINE),
         ("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/ComputeRole"), ("iam:PutRolePolicy", "*"),
         ("sts:AssumeRole", "*"), ("ec2:TerminateInstances", INSTANCE), ("ec2:RunInstances", INSTANCE),
-        ("ec2:DescribeInstances", "*"), ("ec2:CreateTags", INSTANCE), ("lambda:InvokeFunction", "*"),
+        ("ec2:DescribeInstances", "*"), ("ec2:DescribeSpotPriceHistory", "*"), ("ec2:CreateTags", INSTANCE),
+        ("lambda:InvokeFunction", "*"),
         ("ssm:GetParameters", "*"), ("scheduler:UpdateSchedule", "*"), ("logs:PutLogEvents", "*"),
     ],
 )  # fmt: skip
@@ -174,7 +175,8 @@ def test_nobody_can_widen_permissions_or_destroy_what_is_kept(may, role, action)
 
 
 @pytest.mark.parametrize("function", [f for f in FUNCTIONS if f != "LaunchInstance"])
-def test_only_the_launch_launches(may, function):
+def test_only_the_launch_launches_and_asks_for_spot_prices(may, function):
+    assert not may(function, "ec2:DescribeSpotPriceHistory", "*")
     assert not may(function, "ec2:RunInstances", INSTANCE, {"ec2:metadatahttptokens": "required", **OURS})
 
 

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+_SPOT_PRICE = "ec2:DescribeSpotPriceHistory"
+
 
 def _listed(value):
     return value if isinstance(value, list) else [value]
@@ -48,6 +50,13 @@ def test_only_the_launch_function_launches(statements):
         name for name, *_ in statements if "LaunchInstance" in name
     }
     assert not any("ec2:CreateFleet" in actions or "ec2:StartInstances" in actions for _, actions, _, _ in statements)
+
+
+def test_only_the_launch_function_asks_what_spot_costs(statements):
+    for name, actions, resources, condition in _with(statements, _SPOT_PRICE):
+        assert "LaunchInstance" in name
+        assert set(actions) <= {"ec2:DescribeInstances", _SPOT_PRICE}
+        assert (resources, condition) == (["*"], {})
 
 
 def test_an_instance_is_launched_only_with_tag_template_and_imdsv2(stack, statements):
@@ -123,7 +132,7 @@ def test_waiting_states_are_settled_and_executions_stopped_only_of_this_state_ma
     ("function", "needed"),
     [
         ("AcceptRun", {"dynamodb:PutItem", "scheduler:CreateSchedule", "servicequotas:GetServiceQuota"}),
-        ("LaunchInstance", {"ec2:RunInstances", "ec2:TerminateInstances", "ssm:GetParameters"}),
+        ("LaunchInstance", {"ec2:RunInstances", "ec2:TerminateInstances", "ssm:GetParameters", _SPOT_PRICE}),
         ("AwaitTraining", {"dynamodb:UpdateItem", "s3:GetObject", "states:SendTaskSuccess"}),
         ("CollectOutcome", {"s3:GetObject", "s3:PutObject", "ec2:GetConsoleOutput"}),
         ("Cleanup", {"ec2:TerminateInstances", "scheduler:DeleteSchedule", "scheduler:CreateSchedule", "s3:PutObject"}),

@@ -20,7 +20,18 @@ ATTEMPT = Attempt(1, "i-1", "g4dn.2xlarge", "spot", "us-east-1a", launched_at=NO
 
 @given(
     st.floats(0, 1000).map(lambda value: round(value, 6)),
-    st.lists(st.builds(Attempt, st.integers(1, 5), st.text(), st.text(), st.text(), st.text(), st.integers(0, 9))),
+    st.lists(
+        st.builds(
+            Attempt,
+            st.integers(1, 5),
+            st.text(),
+            st.text(),
+            st.text(),
+            st.text(),
+            st.integers(0, 9),
+            spot_usd_per_hour=st.none() | st.floats(0.001, 99),
+        )
+    ),
     st.text(max_size=30),
     st.dictionaries(st.text(max_size=5), st.dictionaries(st.text(max_size=5), st.none() | st.floats(0, 9)), max_size=3),
 )
@@ -29,6 +40,14 @@ def test_a_record_survives_the_table(make_record, cost, attempts, cause, metrics
     item = {name: Decimal(value) if isinstance(value, int) else value for name, value in record.to_item().items()}
 
     assert from_item({**item, "attribute_of_a_later_version": "x"}) == record
+
+
+def test_an_attempt_of_an_earlier_version_has_no_price_of_its_own(make_record):
+    item = make_record(attempts=(ATTEMPT,)).to_item()
+    item["attempts"] = item["attempts"].replace(', "spot_usd_per_hour": null', "")
+
+    assert "spot_usd_per_hour" not in item["attempts"]
+    assert from_item(item).attempts == (ATTEMPT,)
 
 
 def test_a_record_s_item_has_its_keys_and_no_float(make_record):
@@ -56,6 +75,19 @@ def test_the_actual_cost_is_that_of_all_attempts_their_reports_and_the_execution
     machines = machine_cost("g4dn.2xlarge", "spot", 300) + machine_cost("g4dn.2xlarge", "on_demand", 120)
     assert cost.total_usd == pytest.approx((machines + request_cost(14, 17, 9, 40)).total_usd)
     assert cost.transitions_usd == pytest.approx(17 * 0.000025)
+
+
+def test_a_price_of_the_launch_goes_before_the_price_list_and_the_breakdown_says_which_it_was(make_record):
+    quoted = replace(ATTEMPT, instance_id="i-2", spot_usd_per_hour=0.2834)
+    record, path = make_record(attempts=(ATTEMPT, quoted)), Path(12, 6, 20.0, True)
+
+    cost = actual_cost(record, path, NOW)
+
+    assert cost.instance_usd == pytest.approx((0.40 + 0.2834) * 300 / 3600)
+    assert breakdown(record, path, cost)["instance_prices"] == [
+        {"instance_id": "i-1", "usd_per_hour": 0.40, "price_from": "price_list"},
+        {"instance_id": "i-2", "usd_per_hour": 0.2834, "price_from": "launch"},
+    ]
 
 
 @pytest.mark.parametrize(("counted", "source"), [(True, "history"), (False, "assumed")])
