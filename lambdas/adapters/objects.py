@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from boto3.s3.transfer import TransferConfig
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 from contracts import layout
 from contracts.documents import MAX_STATE_BYTES, Document, DocumentInvalid, parse
-from lambdas.adapters.clients import client, error_code
+from lambdas.adapters.clients import TRIES, client, error_code
 from lambdas.adapters.telemetry import logger
 from lambdas.core.acceptance import Stored
 
@@ -49,15 +50,29 @@ class Objects:
     def head(self, key: str, limit: int) -> bytes | None:
         """Return at most the first `limit` bytes of an object, b"" when it is empty, None when it is absent."""
         try:
-            answer = client("s3").get_object(Bucket=self.bucket, Key=key, Range=f"bytes=0-{limit - 1}")
+            return self._read(key, Range=f"bytes=0-{limit - 1}")[0]
         except ClientError as error:
             if error_code(error) in ("InvalidRange", "416"):
                 return b""
             if error_code(error) in _ABSENT:
                 return None
             raise
-        content: bytes = answer["Body"].read(limit)
-        return content
+
+    def _read(self, key: str, **asked: str) -> tuple[bytes, str]:
+        """Return the whole content that was asked for, and the ETag of its object.
+
+        botocore tries a call again, not an answer that breaks off; that an answer is shorter than its header says it
+        notices only when the body is read to its end. Half a document would look like a broken one.
+        """
+        for tries_left in reversed(range(TRIES)):
+            answer = client("s3").get_object(Bucket=self.bucket, Key=key, **asked)
+            try:
+                return answer["Body"].read(), answer["ETag"]
+            except (BotoCoreError, HTTPError) as error:
+                if not tries_left:
+                    raise
+                logger.warning("an answer broke off, asking again", extra={"key": key, "problem": str(error)[:300]})
+        raise AssertionError("the last try returns or raises")
 
     def state(self, prefix: str) -> Document | None:
         """Return the newest system-state.json of a run; None when absent, oversized or not following its contract."""
@@ -87,12 +102,12 @@ class Objects:
     def versioned(self, name: str, key: str) -> tuple[Document | None, str]:
         """Return a contract document and the ETag of its object, (None, "") when absent; see `replace`."""
         try:
-            answer = client("s3").get_object(Bucket=self.bucket, Key=key)
+            content, etag = self._read(key)
         except ClientError as error:
             if error_code(error) in _ABSENT:
                 return None, ""
             raise
-        return self._parsed(name, key, answer["Body"].read()), answer["ETag"]
+        return self._parsed(name, key, content), etag
 
     def replace(self, key: str, content: bytes, etag: str) -> bool:
         """Write an object that has been `etag` until now, "" for one that was absent; False when it no longer is so.
