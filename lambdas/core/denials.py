@@ -16,6 +16,12 @@ def denied(error_code: str) -> bool:
     return error_code in _NAMES or "AccessDenied" in error_code
 
 
+def refused(result: str) -> bool:
+    """Return whether the result of a deletion, `refused: <code>`, says that a permission is missing."""
+    _, marked, code = result.partition("refused: ")
+    return bool(marked) and denied(code)
+
+
 def told(operation: str, error_code: str, message: str) -> str:
     """Return who was refused what, as far as AWS's answer tells, and the answer; its encoded part is for machines."""
     role, action = _ROLE.search(message), _ACTION.search(message)

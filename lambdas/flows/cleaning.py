@@ -8,6 +8,7 @@ from contracts.documents import Document, dump
 from lambdas.adapters.clients import AwsUnavailable
 from lambdas.adapters.cloud import Cloud
 from lambdas.adapters.telemetry import logger
+from lambdas.core import denials
 from lambdas.core.acceptance import iso
 from lambdas.core.inventory import Inventory, Resource, plan, receipt, supersedes, unseen_launches
 from lambdas.core.records import RunRecord
@@ -32,12 +33,21 @@ def clean(cloud: Cloud, record: RunRecord, checked_by: str, patience_seconds: fl
         todo = [resource for resource in plan(inventory) if resource.resource_id not in asked]
         done = [_delete(cloud, resource) for resource in todo]
         actions += done
-        if inventory.empty or time.monotonic() > patient_until:
+        if inventory.empty or _refused_for_good(inventory, asked, done) or time.monotonic() > patient_until:
             break
         # What was refused, or throttled, is not asked for again without a pause.
         if not any(action["result"] in ACCEPTED for action in done):
             time.sleep(POLL_SECONDS)
     return _sign(cloud, record, receipt(record.run_id, checked_by, iso(looked_at), inventory, actions))
+
+
+def _refused_for_good(inventory: Inventory, asked: set[str], done: list[Document]) -> bool:
+    """Return whether a permission is missing for all that was asked, and nothing else goes on.
+
+    A call a moment later would be refused, too: the next round, or the next sweep, is soon enough.
+    """
+    going_on = inventory.unseen or any(resource.resource_id in asked for resource in inventory.resources)
+    return bool(done) and not going_on and all(denials.refused(action["result"]) for action in done)
 
 
 def find(cloud: Cloud, record: RunRecord) -> Inventory:

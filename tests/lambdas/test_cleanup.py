@@ -171,6 +171,34 @@ def test_within_a_round_a_refused_deletion_is_tried_again(world, clean, ended, m
     assert [a["result"] for a in world.receipt()["actions"]][:2] == ["refused: RequestLimitExceeded", "requested"]
 
 
+def test_a_round_does_not_wait_for_a_permission(world, clean, ended, monkeypatch):
+    real = type(world.cloud.compute).delete
+    answers = iter(["refused: UnauthorizedOperation"])
+    monkeypatch.setattr(
+        type(world.cloud.compute), "delete", lambda self, resource: next(answers, None) or real(self, resource)
+    )
+
+    first, second = clean(), clean(rounds=1)
+
+    assert (first["everything_gone"], first["done"]) == (False, False)
+    assert (second["everything_gone"], second["rounds"]) == (True, 2)
+
+
+def test_what_goes_on_is_waited_for_beside_what_is_refused(world, clean, monkeypatch):
+    world.register()
+    refused, slow = volume_of_the_run(world), volume_of_the_run(world)
+    answers = {refused: "refused: UnauthorizedOperation", slow: "requested"}
+    monkeypatch.setattr(type(world.cloud.compute), "delete", lambda self, resource: answers[resource.resource_id])
+    monkeypatch.setattr(cleaning, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(cleanup, "PATIENCE_SECONDS", 0.3)
+
+    clean()
+
+    asked = [action["resource"] for action in world.receipt()["actions"]]
+    assert asked.count(refused) > 1
+    assert asked.count(slow) == 1
+
+
 def test_a_run_that_was_never_registered_has_nothing_to_clean(world, clean):
     answer = clean(status="failed", reason_code="RequestInvalid", cause="why")
 
