@@ -35,7 +35,7 @@ TAG_RUN_ID = "RunId"
 TAG_ATTEMPT = "Attempt"
 TAG_RUN_PREFIX = "RunPrefix"
 TAG_MAX_MINUTES = "MaxMinutes"
-# Instance ids of the run's earlier attempts, with a space between them; empty at the first.
+# Instance ids of the run's earlier attempts in their order, with a space between them; empty at the first.
 TAG_EARLIER_INSTANCES = "EarlierInstances"
 
 DATA_SUFFIXES = (".parquet", ".csv")

@@ -35,7 +35,7 @@ class RunRecord:
     """All the controller knows of a run. Times are epoch seconds of the controller's clock, 0 when not yet.
 
     `seq` counts the reports of the current attempt, `earlier_reports` those of the attempts before it, whose machines
-    are `earlier_instances`, the newest first: that is where checkpoints are. `rung` is the rung of the ladder that EC2
+    are `earlier_instances`, in their order: that is where checkpoints are. `rung` is the rung of the ladder that EC2
     was asked for last, at `rung_at`, counted on over the rounds of an attempt that has asked since `capacity_since`;
     while the run waits for capacity it is the one to be asked next, and `launch_started_at` says when. Until
     `in_flight_until` EC2 may still give, or hide, an instance that an earlier attempt asked for without an answer.
@@ -117,9 +117,9 @@ def to_attributes(changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def earlier_instances(record: RunRecord) -> str:
-    """Return the ids of all instances a run has had so far, for its next attempt: the newest first, spaces between."""
-    ids = [record.instance_id, *(entry.instance_id for entry in reversed(record.attempts))]
-    return " ".join(list(dict.fromkeys(filter(None, ids)))[:_MOST_EARLIER])
+    """Return the ids of all instances a run has had so far, for its next attempt: in their order, spaces between."""
+    ids = [*(entry.instance_id for entry in record.attempts), record.instance_id]
+    return " ".join(list(dict.fromkeys(filter(None, ids)))[-_MOST_EARLIER:])
 
 
 def usd(value: float) -> Decimal:
