@@ -15,6 +15,7 @@ from instance.data_sync import Inputs
 from instance.dataset import DataFile
 from instance.hardware import Placement
 from instance.reporting import Reporter
+from instance.storage import Storage
 from instance.training import Training
 
 ROOT = Path(__file__).parents[1]
@@ -85,6 +86,7 @@ def train(
     weights: Path = NANO,
     *,
     shelf: Path | None = None,
+    attempt: int = 1,
     events: TextIO | None = None,
 ) -> dict[str, Any]:
     """Run the training phase on a data file; return its details.
@@ -101,13 +103,14 @@ def train(
         Folder of the Chronos weights.
     shelf : Path, optional
         Folder that stands for the bucket; by default in `work_dir`.
+    attempt : int
+        Takes up the checkpoints that the attempts before it left in the bucket.
     events : TextIO, optional
         Takes the reports, one JSON object a line.
     """
     manifest = {
         "run_id": "20260101-000000",
         "bucket": "bucket",
-        "prefix": "phase1/2026/01/01-000000/",
         "dataset": {"name": data.stem},
         "request": check("run_request", request),
     }
@@ -116,8 +119,13 @@ def train(
     client = Shelf(shelf or work_dir / "bucket")
     reporter = Reporter(events or io.StringIO())
     with reporter.phase("training") as details:
-        Training(client, manifest, inputs, CPU, work_dir, reporter).run(details)
+        Training(client, manifest, _storage(attempt), inputs, CPU, work_dir, reporter).run(details)
     return details
+
+
+def _storage(attempt: int) -> Storage:
+    own, *earlier = (f"phase1/2026/01/01-000000/machines/role:i-{one:08x}/" for one in range(attempt, 0, -1))
+    return Storage("bucket", own, tuple(earlier))
 
 
 def metadata(work_dir: Path) -> dict[str, Any]:

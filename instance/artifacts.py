@@ -20,17 +20,17 @@ REPEATED = ["unique_id", "ds", "cutoff"]
 
 
 def forecast_path(model: str) -> str:
-    """Return the path of a model's forecasts below the run's prefix."""
+    """Return the path of a model's forecasts below the machine's folder."""
     return f"forecasts/{model}.parquet"
 
 
 def backtest_path(model: str) -> str:
-    """Return the path of a model's backtest below the run's prefix."""
+    """Return the path of a model's backtest below the machine's folder."""
     return f"backtest/{model}.parquet"
 
 
 def model_folder(model: str) -> str:
-    """Return the folder of what describes a model, below the run's prefix."""
+    """Return the folder of what describes a model, below the machine's folder."""
     return f"models/{model}"
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from botocore.exceptions import BotoCoreError, ClientError
 
 from instance.models.interface import Forecast
+from instance.storage import Storage
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class Unit:
 
     @property
     def path(self) -> str:
-        """Key below the run's prefix, and path below the scratch folder."""
+        """Key below a machine's folder on S3, and path below the scratch folder."""
         return f"{FOLDER}{self.model}/chunk-{self.chunk:05d}.safetensors"
 
 
@@ -44,26 +45,28 @@ class Finished:
 
 
 class Checkpoints:
-    """Writes and reads the checkpoints of one model in one run.
+    """Writes the checkpoints of one model in one run, and reads those of the run's earlier attempts.
 
     A checkpoint is one safetensors file, written whole or not at all: on disk under another name first, on S3 as one
     object whose SHA-256 S3 checks. Its user metadata hold that hash and a key, the hash of everything the forecasts
-    depend on. An object with another key or other bytes does not count.
+    depend on. An object with another key or other bytes does not count, and the attempt before is asked. What is taken
+    up is not written again: an attempt knows the folders of all before it.
 
     Parameters
     ----------
-    client, bucket, prefix
-        The run's place on S3.
+    client
+        S3.
+    storage : Storage
+        Where they are written and looked for.
     scratch : Path
         Folder for the local copies.
     depends_on : dict
         Request, data hash, weights and environment: JSON values.
     """
 
-    def __init__(self, client: Any, bucket: str, prefix: str, scratch: Path, depends_on: dict[str, Any]) -> None:
+    def __init__(self, client: Any, storage: Storage, scratch: Path, depends_on: dict[str, Any]) -> None:
         self.client = client
-        self.bucket = bucket
-        self.prefix = prefix
+        self.storage = storage
         self.scratch = scratch
         self.key = hashlib.sha256(json.dumps([FORMAT, depends_on], sort_keys=True).encode()).hexdigest()
         self.uploads = ThreadPoolExecutor(UPLOADS_AT_ONCE, thread_name_prefix="checkpoint")
@@ -78,19 +81,12 @@ class Checkpoints:
         job.add_done_callback(self.pending.discard)
 
     def load(self, unit: Unit) -> Finished | None:
-        """Return the unit if an earlier attempt left it intact on S3, else None."""
-        try:
-            answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + unit.path)
-            body = answer["Body"].read()
-            told = answer["Metadata"]
-            if (told["key"], told["sha256"]) != (self.key, hashlib.sha256(body).hexdigest()):
-                return None
-            finished = _decode(body)
-        except (ClientError, BotoCoreError, ValueError, KeyError, TypeError):
-            # Whatever is wrong with a checkpoint, computing the unit again is right.
-            return None
-        self._write(unit, body)
-        return finished
+        """Return the unit if an earlier attempt left it intact on S3, else None; the newest attempt is asked first."""
+        for folder in self.storage.earlier_folders:
+            finished = self._take_up(unit, folder)
+            if finished is not None:
+                return finished
+        return None
 
     def again(self, unit: Unit) -> Finished:
         """Return a unit that this attempt has saved or loaded, from disk."""
@@ -100,6 +96,20 @@ class Checkpoints:
         """Give uploads that are under way `seconds` to end, and drop those that have not begun."""
         wait(self.pending, timeout=seconds)
         self.uploads.shutdown(wait=False, cancel_futures=True)
+
+    def _take_up(self, unit: Unit, folder: str) -> Finished | None:
+        try:
+            answer = self.client.get_object(Bucket=self.storage.bucket, Key=folder + unit.path)
+            body = answer["Body"].read()
+            told = answer["Metadata"]
+            if (told["key"], told["sha256"]) != (self.key, hashlib.sha256(body).hexdigest()):
+                return None
+            finished = _decode(body)
+        except (ClientError, BotoCoreError, ValueError, KeyError, TypeError):
+            # Whatever is wrong with a checkpoint, an older one or computing the unit again is right.
+            return None
+        self._write(unit, body)
+        return finished
 
     def _write(self, unit: Unit, body: bytes) -> None:
         path = self.scratch / unit.path
@@ -113,8 +123,8 @@ class Checkpoints:
             body = (self.scratch / unit.path).read_bytes()
             digest = hashlib.sha256(body)
             self.client.put_object(
-                Bucket=self.bucket,
-                Key=self.prefix + unit.path,
+                Bucket=self.storage.bucket,
+                Key=self.storage.folder + unit.path,
                 Body=body,
                 ChecksumAlgorithm="SHA256",
                 ChecksumSHA256=base64.b64encode(digest.digest()).decode(),

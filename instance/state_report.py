@@ -157,7 +157,7 @@ class StateReport:
 
     def _put(self, document: bytes) -> bool:
         try:
-            self.put(self.identity.prefix + layout.SYSTEM_STATE, document)
+            self.put(self.identity.folder + layout.SYSTEM_STATE, document)
         except Exception:  # whatever it is, the run is worth more than this heartbeat
             logger.warning("system-state.json could not be written", exc_info=True)
             return False

@@ -105,7 +105,7 @@ class Supervisor:
         self.state.start(beat_seconds)
         started_at = datetime.fromisoformat(self.state.started_at)
         limits = limits_of(manifest, self.identity.instance_type, self.identity.market, started_at)
-        command = worker_command(path, self.folders.run)
+        command = worker_command(path, self.folders.run, self.identity.folder, self.identity.earlier_folders)
         log = self.folders.logs / layout.TRAINING_LOG
         worker = WorkerProcess(command, log, self.environment)
         tail = LogTail(log, lambda body: self._put_log(log.name, body), beat_seconds)
@@ -225,11 +225,11 @@ class Supervisor:
                 logger.warning("%s could not be uploaded", path.name, exc_info=True)
 
     def _put_log(self, name: str, body: bytes) -> None:
-        self._put(f"logs/attempt-{self.identity.attempt}/{name}", body)
+        self._put(layout.LOGS + name, body)
 
     def _put(self, name: str, body: bytes) -> None:
         self.client.put_object(
-            Bucket=self.identity.bucket, Key=self.identity.prefix + name, Body=body, ChecksumAlgorithm="SHA256"
+            Bucket=self.identity.bucket, Key=self.identity.folder + name, Body=body, ChecksumAlgorithm="SHA256"
         )
 
 

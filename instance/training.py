@@ -28,6 +28,7 @@ from instance.models.interface import Model
 from instance.preflight import installed_packages
 from instance.reporting import Reporter
 from instance.series_store import SeriesStore
+from instance.storage import Storage
 
 LAST_UPLOADS_SECONDS = 15.0
 # What else of a request changes the forecasts of some models only.
@@ -48,6 +49,8 @@ class Training:
         S3, for checkpoints.
     manifest : dict
         manifest.json.
+    storage : Storage
+        Where checkpoints go and where earlier attempts left theirs.
     inputs : Inputs
         Data files and weights.
     placement : Placement
@@ -60,6 +63,7 @@ class Training:
 
     client: Any
     manifest: dict[str, Any]
+    storage: Storage
     inputs: Inputs
     placement: Placement
     work_dir: Path
@@ -119,13 +123,12 @@ class Training:
         model = models.get(FINE_TUNED)
         if not isinstance(model, ChronosFineTuned):
             return None
-        request, manifest = self.manifest["request"], self.manifest
+        request = self.manifest["request"]
         settings = settings_of(request, store.info.prediction_length, request["n_windows"])
         self.reporter.expect(request["fine_tuning_steps"], "fine-tuning steps", f"{FINE_TUNED}: fine-tuning.")
         kept = FineTuningCheckpoints(
-            self.client, manifest["bucket"], manifest["prefix"], self.work_dir / "fine-tuning",
-            self._depends_on(FINE_TUNED, store),
-        )  # fmt: skip
+            self.client, self.storage, self.work_dir / "fine-tuning", self._depends_on(FINE_TUNED, store)
+        )
         told = _StepTold(self.reporter)
         seed_everything(request["seed"])
         summary = model.train(store.flat(), settings, kept, told)
@@ -141,8 +144,7 @@ class Training:
         return Described(notes=blend.ensemble.caveats(), ignored=[])
 
     def _checkpoints(self, name: str, store: SeriesStore) -> Checkpoints:
-        bucket, prefix = self.manifest["bucket"], self.manifest["prefix"]
-        return Checkpoints(self.client, bucket, prefix, self.work_dir, self._depends_on(name, store))
+        return Checkpoints(self.client, self.storage, self.work_dir, self._depends_on(name, store))
 
     def _depends_on(self, name: str, store: SeriesStore) -> dict[str, Any]:
         request, info = self.manifest["request"], store.info

@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Artifact:
-    """An uploaded file as training.json lists it: path below the run's prefix, size, SHA-256 (hex)."""
+    """An uploaded file as training.json lists it: path below the machine's folder, size, SHA-256 (hex)."""
 
     path: str
     bytes: int

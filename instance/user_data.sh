@@ -6,6 +6,7 @@ set -Eeuo pipefail
 
 CODE_URL='@@CODE_URL@@'
 BUCKET='@@BUCKET@@'
+ROLE_ID='@@ROLE_ID@@'
 export AWS_DEFAULT_REGION='@@REGION@@'
 export AWS_SDK_UA_APP_ID=instance # in the user agent of its calls, which CloudTrail keeps
 ROOT="${CHRONOS_ROOT:-}"
@@ -18,7 +19,8 @@ IMDS="${IMDS%/}"
 DEFAULT_MAX_MINUTES=180
 BEAT_SECONDS=5
 LOG_BYTES=5000000
-RUN_ID='' ATTEMPT='' RUN_PREFIX='' INSTANCE_ID='' BEAT_PID='' FAILURE='the bootstrap ended early'
+AN_INSTANCE='i-[0-9a-f]{8,17}'
+RUN_ID='' ATTEMPT='' FOLDER='' INSTANCE_ID='' BEAT_PID='' FAILURE='the bootstrap ended early'
 
 now() { date -u +%Y-%m-%dT%H:%M:%S.%3NZ; }
 moment() { echo "$(now) $1" | tee -a "$STATE_DIR/timeline"; }
@@ -32,7 +34,7 @@ say() { # what the next heartbeat says; plain characters only, since it goes int
   tr -cd 'A-Za-z0-9 .,:;/_=()-' <<<"$1" | head -c 300 >"$STATE_DIR/message"
 }
 
-put() { aws s3api put-object --bucket "$BUCKET" --key "$RUN_PREFIX$1" --body "$2" >/dev/null; }
+put() { aws s3api put-object --bucket "$BUCKET" --key "$FOLDER$1" --body "$2" >/dev/null; }
 
 write_state() { # status, error as JSON
   local seq=0
@@ -70,7 +72,7 @@ upload_logs() {
   local log
   for log in "$LOG_DIR/bootstrap.log" "$LOG_DIR/training.log" "$ROOT/var/log/cloud-init-output.log"; do
     [[ -s "$log" ]] || continue
-    tail -c "$LOG_BYTES" "$log" >"$STATE_DIR/tail" && put "logs/attempt-$ATTEMPT/${log##*/}" "$STATE_DIR/tail" || true
+    tail -c "$LOG_BYTES" "$log" >"$STATE_DIR/tail" && put "logs/${log##*/}" "$STATE_DIR/tail" || true
   done
 }
 
@@ -87,7 +89,7 @@ leave() { # whatever happened: the logs, a terminal state, and the machine is sw
   trap '' ERR TERM INT HUP
   set +e
   stop_beating
-  if [[ ! -e "$STATE_DIR/terminal" && -n "$RUN_PREFIX" ]]; then
+  if [[ ! -e "$STATE_DIR/terminal" && -n "$FOLDER" ]]; then
     echo "$(now) $FAILURE"
     sleep 0.2 # tee writes the log on its own time
     upload_logs
@@ -116,10 +118,10 @@ moment shutdown-armed
 RUN_ID=$(imds tags/instance/RunId)
 ATTEMPT=$(imds tags/instance/Attempt)
 INSTANCE_ID=$(imds instance-id)
-PREFIX_TAG=$(imds tags/instance/RunPrefix)
+RUN_PREFIX=$(imds tags/instance/RunPrefix)
 [[ "$RUN_ID" =~ ^[0-9]{8}-[0-9]{6}(-[0-9]{1,3})?$ && "$ATTEMPT" =~ ^[1-5]$ &&
-  "$INSTANCE_ID" =~ ^i-[0-9a-f]{8,17}$ && "$PREFIX_TAG" =~ ^phase1/[0-9/-]+/$ ]]
-RUN_PREFIX=$PREFIX_TAG
+  "$INSTANCE_ID" =~ ^$AN_INSTANCE$ && "$RUN_PREFIX" =~ ^phase1/[0-9/-]+/$ ]]
+FOLDER="${RUN_PREFIX}machines/$ROLE_ID:$INSTANCE_ID/" # the machine's own: its role may write nowhere else in a run
 say 'The machine is up.'
 write_state booting null
 moment first-state
@@ -128,6 +130,8 @@ INSTANCE_TYPE=$(imds instance-type)
 LIFE_CYCLE=$(imds instance-life-cycle) || LIFE_CYCLE=on-demand
 MARKET=on_demand
 [[ "$LIFE_CYCLE" == spot ]] && MARKET=spot
+EARLIER=$(imds tags/instance/EarlierInstances) || EARLIER=''
+[[ "$EARLIER" =~ ^$AN_INSTANCE(' '$AN_INSTANCE)*$ ]] || EARLIER='' # without it work is only repeated
 start_beating
 
 say 'Fetching the code.'
@@ -143,8 +147,8 @@ say 'Starting the supervisor.'
 stop_beating
 FAILURE='the supervisor ended without a report'
 "$HOME_DIR/env/bin/python" -m instance.main --bucket "$BUCKET" --prefix "$RUN_PREFIX" --run-id "$RUN_ID" \
-  --attempt "$ATTEMPT" --instance-id "$INSTANCE_ID" --instance-type "$INSTANCE_TYPE" --market "$MARKET" \
-  --work-dir "$HOME_DIR" --log-dir "$LOG_DIR" &
+  --attempt "$ATTEMPT" --role-id "$ROLE_ID" --instance-id "$INSTANCE_ID" --earlier-instances "$EARLIER" \
+  --instance-type "$INSTANCE_TYPE" --market "$MARKET" --work-dir "$HOME_DIR" --log-dir "$LOG_DIR" &
 SUPERVISOR_PID=$!
 trap 'kill "$SUPERVISOR_PID" 2>/dev/null' TERM INT HUP
 until wait "$SUPERVISOR_PID" || ! kill -0 "$SUPERVISOR_PID" 2>/dev/null; do :; done

@@ -20,6 +20,7 @@ from instance.hardware import decide
 from instance.plain_log import log_to_stderr
 from instance.preflight import check_machine
 from instance.reporting import Interrupted, Reporter
+from instance.storage import Storage
 from instance.training import Training
 
 ALLOW_CPU = "CHRONOS_ALLOW_CPU"
@@ -41,6 +42,8 @@ class Worker:
         S3.
     manifest : dict
         manifest.json.
+    storage : Storage
+        Where results and checkpoints go, and where earlier attempts left theirs.
     work_dir : Path
         Data, weights and results go below it.
     reporter : Reporter
@@ -50,10 +53,17 @@ class Worker:
     """
 
     def __init__(
-        self, client: Any, manifest: dict[str, Any], work_dir: Path, reporter: Reporter, cpu_allowed: bool = False
+        self,
+        client: Any,
+        manifest: dict[str, Any],
+        storage: Storage,
+        work_dir: Path,
+        reporter: Reporter,
+        cpu_allowed: bool = False,
     ) -> None:
         self.client = client
         self.manifest = manifest
+        self.storage = storage
         self.work_dir = work_dir
         self.reporter = reporter
         self.cpu_allowed = cpu_allowed or bool(manifest["request"]["allow_cpu"])
@@ -87,7 +97,10 @@ class Worker:
             inputs = sync(self.client, self.manifest, self.work_dir, self.reporter, details)
         self.phase = "training"
         with self.reporter.phase("training") as details:
-            training = Training(self.client, self.manifest, inputs, decide(hardware), self.work_dir, self.reporter)
+            placement = decide(hardware)
+            training = Training(
+                self.client, self.manifest, self.storage, inputs, placement, self.work_dir, self.reporter
+            )
             training.run(details)
         self.phase = "results_sync"
         with self.reporter.phase("results_sync") as details:
@@ -97,17 +110,19 @@ class Worker:
         files = result_files(results)
         self.reporter.expect(len(files), "files", "Uploading the results.")
         uploaded = objects.upload_all(
-            self.client, self.manifest["bucket"], self.manifest["prefix"], files, self.reporter.advance
+            self.client, self.storage.bucket, self.storage.folder, files, self.reporter.advance
         )
         details.update(files=len(uploaded), bytes_synced=sum(one.bytes for one in uploaded))
         self.reporter.artifacts([one.as_dict() for one in uploaded])
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run as a child of the supervisor: `python -m instance.worker --manifest FILE --work-dir DIR --report-fd N`."""
+    """Run as a child of the supervisor, with the command of `worker_process.worker_command` and `--report-fd N`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--work-dir", type=Path, required=True)
+    parser.add_argument("--folder", required=True, help="key prefix of all that this machine writes")
+    parser.add_argument("--earlier-folder", action="append", default=[], help="of an earlier attempt, newest first")
     parser.add_argument("--report-fd", type=int, required=True)
     parsed = parser.parse_args(arguments)
     log_to_stderr()
@@ -116,7 +131,8 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     with os.fdopen(parsed.report_fd, "w", buffering=1) as stream:
         manifest = json.loads(parsed.manifest.read_text())
         allowed = environment.get(ALLOW_CPU) == "1"
-        return Worker(objects.s3_client(), manifest, parsed.work_dir, Reporter(stream), allowed).run()
+        storage = Storage(manifest["bucket"], parsed.folder, tuple(parsed.earlier_folder))
+        return Worker(objects.s3_client(), manifest, storage, parsed.work_dir, Reporter(stream), allowed).run()
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

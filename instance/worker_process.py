@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,7 @@ class WorkerProcess:
         self.events.put(None)
 
 
-def worker_command(manifest: Path, work_dir: Path) -> list[str]:
-    """Return the command of the worker, without `--report-fd`."""
-    return [sys.executable, "-m", "instance.worker", "--manifest", str(manifest), "--work-dir", str(work_dir)]
+def worker_command(manifest: Path, work_dir: Path, folder: str, earlier_folders: Iterable[str]) -> list[str]:
+    """Return the command of the worker, without `--report-fd`; the folders are those of `Identity`."""
+    command = [sys.executable, "-m", "instance.worker", "--manifest", str(manifest), "--work-dir", str(work_dir)]
+    return [*command, f"--folder={folder}", *(f"--earlier-folder={earlier}" for earlier in earlier_folders)]

@@ -16,9 +16,11 @@ from contracts.models import FINE_TUNED
 from instance.checkpoints import FOLDER
 from instance.checksums import file_sha256
 from instance.fine_tuning.settings import Progress
+from instance.storage import Storage
 
 logger = logging.getLogger(__name__)
 
+FINE_TUNING = f"{FOLDER}{FINE_TUNED}/"
 SLOTS = ("slot-0", "slot-1")
 LAST_UPLOAD_SECONDS = 300.0
 
@@ -33,27 +35,28 @@ class Saved:
 
 
 class FineTuningCheckpoints:
-    """Writes and finds checkpoints of one fine-tuning.
+    """Writes checkpoints of one fine-tuning, and finds those of the run's earlier attempts.
 
     A checkpoint is a safetensors file and a JSON sidecar written after it, with the file's SHA-256 and a key, the hash
     of everything the training depends on. One without the other, with another key or other bytes, does not count, and
-    the one before it is taken. Nothing is pickled. There are two slots that are overwritten in turn: the machine may
-    not delete anything, and one whole checkpoint is always there while the other is written.
+    the one before it is taken. Nothing is pickled. Each machine has two slots that it overwrites in turn: it may not
+    delete anything, and one whole checkpoint is always there while the other is written.
 
     Parameters
     ----------
-    client, bucket, prefix
-        The run's place on S3; `prefix` ends with a slash.
+    client
+        S3.
+    storage : Storage
+        Where they are written and looked for.
     folder : Path
         Local place of the files.
     depends_on : dict
         Request, data hash, weights and environment: JSON values.
     """
 
-    def __init__(self, client: Any, bucket: str, prefix: str, folder: Path, depends_on: Mapping[str, Any]) -> None:
+    def __init__(self, client: Any, storage: Storage, folder: Path, depends_on: Mapping[str, Any]) -> None:
         self.client = client
-        self.bucket = bucket
-        self.prefix = f"{prefix}{FOLDER}{FINE_TUNED}/"
+        self.storage = storage
         self.folder = folder
         self.key = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
@@ -82,11 +85,10 @@ class FineTuningCheckpoints:
         self.upload = self.thread.submit(self._upload, stem, tensors, json.dumps(sidecar).encode())
 
     def newest(self) -> Saved | None:
-        """Return the newest checkpoint on S3 that is whole and of this very training, or None."""
-        for stem in self._newest_first():
+        """Return the checkpoint of an earlier attempt with the most steps, whole and of this very training, or None."""
+        for stem in self._most_steps_first():
             found = self._read(stem)
             if found is not None:
-                self.saved = SLOTS.index(stem) + 1  # the next one takes the other slot
                 return found
             logger.warning("checkpoint %s is damaged; looking at the one before", stem)
         return None
@@ -108,26 +110,27 @@ class FineTuningCheckpoints:
 
     def _upload(self, stem: str, tensors: Path, sidecar: bytes) -> None:
         try:
+            at = f"{self.storage.folder}{FINE_TUNING}{stem}"
             checksum = base64.b64encode(bytes.fromhex(json.loads(sidecar)["sha256"])).decode()
             with tensors.open("rb") as body:
                 self.client.put_object(
-                    Bucket=self.bucket,
-                    Key=f"{self.prefix}{stem}.safetensors",
+                    Bucket=self.storage.bucket,
+                    Key=f"{at}.safetensors",
                     Body=body,
                     ChecksumAlgorithm="SHA256",
                     ChecksumSHA256=checksum,
                 )
-            self.client.put_object(Bucket=self.bucket, Key=f"{self.prefix}{stem}.json", Body=sidecar)
+            self.client.put_object(Bucket=self.storage.bucket, Key=f"{at}.json", Body=sidecar)
         except (ClientError, BotoCoreError, OSError):
             # Only a later attempt misses it; this one goes on.
             logger.warning("checkpoint %s could not be uploaded", stem, exc_info=True)
         finally:
             tensors.unlink(missing_ok=True)
 
-    def _newest_first(self) -> list[str]:
-        """Return the slots that hold a sidecar of this training, the one with the most steps first."""
+    def _most_steps_first(self) -> list[str]:
+        """Return the keys, without suffix, of the earlier attempts' slots that hold a sidecar of this training."""
         steps = {}
-        for stem in SLOTS:
+        for stem in [f"{folder}{FINE_TUNING}{slot}" for folder in self.storage.earlier_folders for slot in SLOTS]:
             try:
                 sidecar = json.loads(self._get(f"{stem}.json").read())
                 if sidecar["key"] == self.key:
@@ -140,7 +143,7 @@ class FineTuningCheckpoints:
         from safetensors import SafetensorError  # noqa: PLC0415 - loads PyTorch
         from safetensors.torch import load_file  # noqa: PLC0415
 
-        path = self.folder / f"{stem}.safetensors"
+        path = self.folder / "earlier.safetensors"
         try:
             sidecar = json.loads(self._get(f"{stem}.json").read())
             if sidecar["key"] != self.key:
@@ -158,5 +161,5 @@ class FineTuningCheckpoints:
         finally:
             path.unlink(missing_ok=True)
 
-    def _get(self, name: str) -> Any:
-        return self.client.get_object(Bucket=self.bucket, Key=f"{self.prefix}{name}")["Body"]
+    def _get(self, key: str) -> Any:
+        return self.client.get_object(Bucket=self.storage.bucket, Key=key)["Body"]

@@ -14,8 +14,8 @@ from instance.fine_tuning.settings import StepReport, TrainingSettings
 from instance.hardware import Placement
 from instance.models.chronos_fine_tuned import ChronosFineTuned
 from instance.series_store import FlatSeries
+from tests.instance.samples import storage
 
-BUCKET, PREFIX = "bucket", "phase1/2026/11/23-180000/"
 CPU = Placement("cpu", "float32")
 SETTINGS = TrainingSettings(horizon=8, n_windows=1, steps=40, batch_size=8, learning_rate=3e-3, patience=20, seed=7)
 
@@ -29,12 +29,12 @@ def series(count: int = 20, length: int = 90, covariates: bool = False) -> FlatS
     return FlatSeries(np.concatenate(waves), np.arange(count + 1) * length, past=extra, known=extra)
 
 
-def checkpoints(client: Any, folder: Path, **depends_on: Any) -> FineTuningCheckpoints:
-    """The checkpoints of the run, kept in `folder` on this machine."""
-    return FineTuningCheckpoints(client, BUCKET, PREFIX, folder, depends_on)
+def checkpoints(client: Any, folder: Path, attempt: int = 1, **depends_on: Any) -> FineTuningCheckpoints:
+    """The checkpoints of an attempt, kept in `folder` on its machine."""
+    return FineTuningCheckpoints(client, storage(attempt), folder, depends_on)
 
 
-def main(bucket: Path, weights: Path, folder: Path, mode: str) -> None:
+def main(bucket: Path, weights: Path, folder: Path, mode: str, attempt: int) -> None:
     """Train, and print a line of JSON for each step and one for the end."""
     torch.set_num_threads(1)
 
@@ -43,10 +43,10 @@ def main(bucket: Path, weights: Path, folder: Path, mode: str) -> None:
 
     settings = TrainingSettings(**{**vars(SETTINGS), "steps": 12, "mode": "full" if mode == "bolt" else mode})
     model = ChronosFineTuned(weights, CPU)
-    summary = model.train(series(), settings, checkpoints(Shelf(bucket), folder), tell)
+    summary = model.train(series(), settings, checkpoints(Shelf(bucket), folder, attempt), tell)
     model.save(folder / "model")
     print(json.dumps({"summary": summary.as_dict()}), flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], int(sys.argv[5]))

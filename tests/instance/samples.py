@@ -7,12 +7,23 @@ import numpy as np
 import pandas as pd
 
 from contracts.documents import check
+from contracts.layout import machine_folder
+from instance.storage import Storage
 
 BUCKET = "bucket"
 RUN_ID = "20261123-180000"
 PREFIX = "phase1/2026/11/23-180000/"
 INSTANCE_ID = "i-0123456789abcdef0"
+ROLE_ID = "AROAIOSFODNN7EXAMPLE1"
+# What the machine of INSTANCE_ID writes, and nothing else.
+FOLDER = machine_folder(PREFIX, ROLE_ID, INSTANCE_ID)
 QUANTILES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+
+
+def storage(attempt: int = 1) -> Storage:
+    """Where an attempt of the run writes, and where those before it wrote."""
+    own, *earlier = (machine_folder(PREFIX, ROLE_ID, f"i-{one:017x}") for one in range(attempt, 0, -1))
+    return Storage(BUCKET, own, tuple(earlier))
 
 
 def monthly_frame(n_series: int = 3, length: int = 60) -> pd.DataFrame:

@@ -1,133 +1,22 @@
 """user_data.sh and environment.sh, run by bash in a scratch root with stand-ins for aws, shutdown and python3.11."""
 
 import json
-import os
 import shutil
 import subprocess
 import threading
-import zipfile
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from contracts.documents import parse
+from contracts.layout import TAG_EARLIER_INSTANCES
 from instance.metadata_service import MetadataService, metadata_service
-from tests.instance.samples import BUCKET, INSTANCE_ID, PREFIX, RUN_ID
+from tests.instance.samples import BUCKET, FOLDER, INSTANCE_ID, PREFIX, ROLE_ID, RUN_ID
+from tests.instance.scratch_machine import INSTANCE, METADATA, PLACEHOLDERS, TERMINAL, Imds, Machine
 
-INSTANCE = Path(__file__).parents[2] / "instance"
-STATE = f"{PREFIX}system-state.json"
-TAGS = {"RunId": RUN_ID, "Attempt": "1", "RunPrefix": PREFIX, "MaxMinutes": "140"}
-METADATA = {
-    "instance-id": INSTANCE_ID,
-    "instance-type": "g4dn.2xlarge",
-    "instance-life-cycle": "spot",
-    **{f"tags/instance/{name}": value for name, value in TAGS.items()},
-}
-
-AWS = """#!/bin/bash
-# Stands for the AWS CLI: the bucket is a folder, and each state that is put is kept in a list.
-path() { [[ "$1" == s3://* ]] && echo "$BUCKET_FOLDER/${1#s3://*/}" || echo "$1"; }
-echo "aws $*" >>"$CALLS"
-[[ -n "${AWS_BROKEN:-}" && "$*" == *$AWS_BROKEN* ]] && exit 1
-if [[ "$1 $2" == 's3api put-object' ]]; then
-  [[ "${9:-}" == --if-none-match && -e "$BUCKET_FOLDER/$6" ]] && exit 254
-  mkdir -p "$(dirname "$BUCKET_FOLDER/$6")" && cp "$8" "$BUCKET_FOLDER/$6"
-  [[ "${11:-}" == --metadata ]] && echo "${12#sha256=}" >"$BUCKET_FOLDER/$6.metadata"
-  [[ "$6" == */system-state.json ]] && tr -d '\\n' <"$8" >>"$STATES" && echo >>"$STATES"
-  exit 0
-fi
-if [[ "$1 $2" == 's3api get-object' ]]; then
-  cp "$BUCKET_FOLDER/$6" "$7" && cat "$BUCKET_FOLDER/$6.metadata"
-  exit
-fi
-from=$(path "$4") to=$(path "$5")
-mkdir -p "$(dirname "$to")" && cp "$from" "$to"
-"""
-SHUTDOWN = '#!/bin/bash\necho "shutdown $*" >>"$CALLS"\n'
-SUPERVISOR = (
-    '#!/bin/bash\necho "python $*" >>"$CALLS"\n[[ "$*" == *instance.main* ]] && eval "${SUPERVISE:-:}"\nexit 0\n'
-)
-PYTHON_3_11 = """#!/bin/bash
-# Stands for python3.11 -m venv FOLDER: an environment whose python is the stand-in for the supervisor.
-echo "python3.11 $*" >>"$CALLS"
-mkdir -p "$3/bin" && cp "$STAND_IN" "$3/bin/python"
-"""
-TERMINAL = 'touch "$CHRONOS_ROOT/opt/chronos/state/terminal"'
-
-
-class Imds(BaseHTTPRequestHandler):
-    """IMDSv2 with the paths of `server.metadata`."""
-
-    def do_PUT(self) -> None:
-        self.answer(200, b"token")
-
-    def do_GET(self) -> None:
-        known: dict[str, str] = self.server.metadata  # type: ignore[attr-defined]
-        if self.headers["X-aws-ec2-metadata-token"] != "token":
-            self.answer(401, b"")
-        elif (value := known.get(self.path.removeprefix("/latest/meta-data/"))) is None:
-            self.answer(404, b"")
-        else:
-            self.answer(200, value.encode())
-
-    def answer(self, code: int, body: bytes) -> None:
-        self.send_response(code)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
-class Machine:
-    """A scratch root, a bucket folder and the stand-ins, and what happened on them."""
-
-    def __init__(self, folder: Path, endpoint: str, metadata: dict[str, str]) -> None:
-        self.folder, self.endpoint, self.metadata = folder, endpoint, metadata
-        self.root, self.bucket, self.programs = folder / "root", folder / "bucket", folder / "bin"
-        self.home = self.root / "opt" / "chronos"
-        for path in (self.root, self.bucket, self.programs):
-            path.mkdir()
-        for name, text in {"aws": AWS, "shutdown": SHUTDOWN, "python3.11": PYTHON_3_11, "stand-in": SUPERVISOR}.items():
-            (self.programs / name).write_text(text)
-            (self.programs / name).chmod(0o755)
-        with zipfile.ZipFile(self.bucket / "code.zip", "w") as archive:
-            for name in ("environment.sh", "requirements.lock"):
-                archive.write(INSTANCE / name, f"instance/{name}")
-
-    def bring_environment(self) -> None:
-        (self.home / "env" / "bin").mkdir(parents=True)
-        shutil.copy(self.programs / "stand-in", self.home / "env" / "bin" / "python")
-
-    def boot(self, **variables: str) -> int:
-        script = (INSTANCE / "user_data.sh").read_text()
-        for name, value in {"CODE_URL": f"s3://{BUCKET}/code.zip", "BUCKET": BUCKET, "REGION": "us-east-1"}.items():
-            script = script.replace(f"@@{name}@@", value)
-        environment = {
-            **os.environ,
-            "PATH": f"{self.programs}:{os.environ['PATH']}",
-            "CHRONOS_ROOT": str(self.root),
-            "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.endpoint,
-            "BUCKET_FOLDER": str(self.bucket),
-            "CALLS": str(self.folder / "calls"),
-            "STATES": str(self.folder / "states"),
-            "STAND_IN": str(self.programs / "stand-in"),
-            **variables,
-        }
-        done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, timeout=60, check=False)
-        return done.returncode
-
-    @property
-    def calls(self) -> list[str]:
-        return (self.folder / "calls").read_text().splitlines()
-
-    @property
-    def states(self) -> list[dict[str, Any]]:
-        return [parse("system_state", line) for line in (self.folder / "states").read_text().splitlines()]
+STATE = f"{FOLDER}system-state.json"
+EARLIER = f"tags/instance/{TAG_EARLIER_INSTANCES}"
 
 
 @pytest.fixture
@@ -150,12 +39,7 @@ def test_the_scripts_parse(name: str) -> None:
 def test_user_data_fits_with_room_and_has_only_the_known_placeholders() -> None:
     text = (INSTANCE / "user_data.sh").read_text()
     assert len(text.encode()) < 6 * 1024
-    assert {text.split("@@")[i] for i in range(1, len(text.split("@@")), 2)} == {
-        "NAMES",
-        "CODE_URL",
-        "BUCKET",
-        "REGION",
-    }
+    assert set(text.split("@@")[1::2]) == {"NAMES", *PLACEHOLDERS}
 
 
 def test_a_boot_reports_first_and_hands_over_to_the_supervisor(machine: Machine) -> None:
@@ -170,8 +54,8 @@ def test_a_boot_reports_first_and_hands_over_to_the_supervisor(machine: Machine)
     supervisor = next(call for call in machine.calls if call.startswith("python "))
     assert supervisor == (
         f"python -m instance.main --bucket {BUCKET} --prefix {PREFIX} --run-id {RUN_ID} --attempt 1 "
-        f"--instance-id {INSTANCE_ID} --instance-type g4dn.2xlarge --market spot "
-        f"--work-dir {machine.home} --log-dir {machine.root}/var/log/chronos"
+        f"--role-id {ROLE_ID} --instance-id {INSTANCE_ID} --earlier-instances  "
+        f"--instance-type g4dn.2xlarge --market spot --work-dir {machine.home} --log-dir {machine.root}/var/log/chronos"
     )
     moments = [line.split()[1] for line in (machine.home / "state" / "timeline").read_text().splitlines()]
     assert moments == ["bootstrap", "shutdown-armed", "first-state", "code", "environment-on-image", "environment"]
@@ -184,7 +68,7 @@ def test_a_boot_that_fails_uploads_logs_and_says_so_before_it_shuts_down(machine
     assert "aws s3 cp" in state["error"]["message"]
     assert "exit" in state["error"]["message"]
     assert [one["seq"] for one in machine.states] == list(range(1, len(machine.states) + 1))
-    assert "aws s3 cp" in (machine.bucket / f"{PREFIX}logs/attempt-1/bootstrap.log").read_text()
+    assert "aws s3 cp" in (machine.bucket / f"{FOLDER}logs/bootstrap.log").read_text()
     assert machine.calls[-1] == "shutdown -P now"
     log, end = (next(i for i, call in enumerate(machine.calls) if what in call) for what in ("bootstrap.log", "P now"))
     last_state = max(i for i, call in enumerate(machine.calls) if STATE in call)
@@ -227,6 +111,40 @@ def test_tags_that_are_not_what_they_should_be_end_the_machine(machine: Machine,
     machine.metadata[path] = value
     assert machine.boot() == 1
     assert machine.calls == ["shutdown -P +140", "shutdown -P now"]
+
+
+def told_of_earlier(machine: Machine) -> str:
+    """Boot, and return what the supervisor was told of earlier attempts."""
+    machine.bring_environment()
+    assert machine.boot(SUPERVISE=TERMINAL) == 0
+    supervisor = next(call for call in machine.calls if call.startswith("python "))
+    return supervisor.partition("--earlier-instances ")[2].partition(" --instance-type")[0]
+
+
+@pytest.mark.parametrize("earlier", ["i-0000000000000000a", "i-0000000000000000a i-0123abcd i-0000000000000000b"])
+def test_the_supervisor_is_told_the_machines_of_earlier_attempts(machine: Machine, earlier: str) -> None:
+    machine.metadata[EARLIER] = earlier
+    assert told_of_earlier(machine) == earlier
+
+
+@pytest.mark.parametrize(
+    "junk", ["", "i-x", "i-0123abcd,i-0123abce", "i-0123abcd ", "$(reboot)", "i-0123abcd --market x"]
+)
+def test_a_list_of_earlier_machines_that_is_none_does_not_fail_the_boot(machine: Machine, junk: str) -> None:
+    machine.metadata[EARLIER] = junk
+    assert told_of_earlier(machine) == ""
+    assert {state["status"] for state in machine.states} == {"booting"}
+
+
+def test_a_list_of_earlier_machines_that_cannot_be_read_does_not_fail_the_boot(machine: Machine) -> None:
+    machine.metadata[EARLIER] = Imds.BROKEN
+    assert told_of_earlier(machine) == ""
+
+
+def test_a_boot_writes_nothing_of_a_run_outside_the_machine_s_folder(machine: Machine) -> None:
+    machine.boot(AWS_BROKEN="code.zip")
+    written = [str(path.relative_to(machine.bucket)) for path in machine.bucket.rglob("*") if path.is_file()]
+    assert sorted(written) == ["code.zip", f"{FOLDER}logs/bootstrap.log", f"{FOLDER}system-state.json"]
 
 
 def test_the_environment_is_built_once_kept_and_then_restored(machine: Machine) -> None:

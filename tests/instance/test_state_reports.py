@@ -11,13 +11,14 @@ from contracts.documents import parse
 from instance.identity import Identity
 from instance.limits import Outcome
 from instance.state_report import Sequence, StateReport
-from tests.instance.samples import BUCKET, INSTANCE_ID, PREFIX, RUN_ID
+from tests.instance.samples import BUCKET, FOLDER, INSTANCE_ID, PREFIX, ROLE_ID, RUN_ID
 
 IDENTITY = Identity(
     bucket=BUCKET,
     prefix=PREFIX,
     run_id=RUN_ID,
     attempt=2,
+    role_id=ROLE_ID,
     instance_id=INSTANCE_ID,
     instance_type="g4dn.2xlarge",
     market="on_demand",
@@ -32,7 +33,7 @@ class Bucket:
         self.states: list[dict[str, Any]] = []
 
     def put(self, key: str, body: bytes) -> None:
-        assert key == f"{PREFIX}system-state.json"
+        assert key == f"{FOLDER}system-state.json"
         if self.failures:
             self.failures -= 1
             raise ConnectionError("S3 is away")

@@ -15,7 +15,7 @@ from instance.identity import Folders
 from instance.metadata_service import MetadataService
 from instance.state_report import StateReport, utc_now
 from instance.supervisor import Supervisor
-from tests.instance.samples import BUCKET, PREFIX, monthly_frame, stage
+from tests.instance.samples import BUCKET, FOLDER, PREFIX, monthly_frame, stage
 from tests.instance.test_state_reports import IDENTITY
 
 PREAMBLE = """
@@ -75,7 +75,7 @@ class Scene:
         return parse("system_state", self.read("system-state.json"))
 
     def read(self, name: str) -> bytes:
-        body: bytes = self.s3.get_object(Bucket=BUCKET, Key=PREFIX + name)["Body"].read()
+        body: bytes = self.s3.get_object(Bucket=BUCKET, Key=FOLDER + name)["Body"].read()
         return body
 
     def training(self) -> dict[str, Any]:
@@ -99,8 +99,8 @@ def test_a_worker_that_did_everything_completes_the_run(scene: Scene) -> None:
     assert list(training["phases"]) == ["boot", "preflight", "data_sync", "training", "results_sync"]
     assert training["phases"]["training"]["seen"] == 1
     assert training["phases"]["boot"]["timeline"] == {"bootstrap": "2026-11-23T18:00:00.000Z"}
-    assert b"a line for the log" in scene.read("logs/attempt-2/training.log")
-    assert scene.read("logs/attempt-2/bootstrap.log") == b"booted"
+    assert b"a line for the log" in scene.read("logs/training.log")
+    assert scene.read("logs/bootstrap.log") == b"booted"
 
 
 WATCH_OWN_LOG = """
@@ -118,7 +118,7 @@ def test_the_end_of_the_log_is_on_s3_while_the_worker_still_works(scene: Scene, 
     scene.monkeypatch.setenv("SEEN", str(seen))
 
     def put(**asked: Any) -> Any:
-        if asked["Key"] == f"{PREFIX}logs/attempt-2/training.log":
+        if asked["Key"] == f"{FOLDER}logs/training.log":
             seen.write_bytes(asked["Body"])
         return real(**asked)
 
@@ -147,7 +147,7 @@ def test_a_log_that_cannot_be_uploaded_stops_no_report(scene: Scene, tmp_path: P
     scene.monkeypatch.setattr("instance.supervisor.Supervisor._upload_logs", lambda _: None)
     assert scene.run(script)["status"] == "failed"
     # The heartbeats of 2.5 seconds, one a second, before training.json and the last one.
-    assert after.count(f"{PREFIX}system-state.json") >= 3
+    assert after.count(f"{FOLDER}system-state.json") >= 3
 
 
 def test_the_terminal_state_is_written_after_everything_else(scene: Scene) -> None:
@@ -155,8 +155,8 @@ def test_the_terminal_state_is_written_after_everything_else(scene: Scene) -> No
     real = scene.s3.put_object
     scene.monkeypatch.setattr(scene.s3, "put_object", lambda **asked: (written.append(asked["Key"]), real(**asked))[1])
     scene.run("phase('training'); tell(event='failed', code='DatasetInvalid', message='row 7'); sys.exit(1)")
-    assert written[-1] == f"{PREFIX}system-state.json"
-    assert {f"{PREFIX}training.json", f"{PREFIX}logs/attempt-2/training.log"} <= set(written)
+    assert written[-1] == f"{FOLDER}system-state.json"
+    assert {f"{FOLDER}training.json", f"{FOLDER}logs/training.log"} <= set(written)
 
 
 def test_a_worker_s_reason_that_no_machine_can_know_is_told_as_a_failed_training(scene: Scene) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from contracts.documents import parse
 from instance.models.auto_ets import EtsMethod
-from tests.instance.samples import BUCKET, PREFIX, monthly_frame, stage
+from tests.instance.samples import BUCKET, monthly_frame, stage, storage
 from tests.instance.weights import make_chronos_t5
 from tests.instance.worker_attempt import REQUEST, details, failure, work
 
@@ -131,9 +131,10 @@ def test_a_sampling_model_gives_the_same_after_a_resume(s3: Any, tmp_path: Path)
     make_chronos_t5(tmp_path / "t5")
     manifest = stage(s3, tmp_path / "t5", monthly_frame(), {**REQUEST, "models": ["ChronosZeroShot"]})
     work(s3, manifest, tmp_path / "one")
+    kept = f"{storage().folder}checkpoints/ChronosZeroShot/"
     for chunk in (1, 2):
-        s3.delete_object(Bucket=BUCKET, Key=f"{PREFIX}checkpoints/ChronosZeroShot/chunk-0000{chunk}.safetensors")
-    _, events = work(s3, manifest, tmp_path / "two")
+        s3.delete_object(Bucket=BUCKET, Key=f"{kept}chunk-0000{chunk}.safetensors")
+    _, events = work(s3, manifest, tmp_path / "two", attempt=2)
     assert details(events, "training")["details"]["units_resumed"] == 1
     one, two = (pd.read_parquet(tmp_path / run / "results/forecasts/ChronosZeroShot.parquet") for run in ("one", "two"))
     pd.testing.assert_frame_equal(one, two)

@@ -12,7 +12,7 @@ from contracts.documents import parse
 from instance.models.auto_ets import AutoETS
 from instance.reporting import Interrupted, Reporter
 from instance.worker import Worker
-from tests.instance.samples import BUCKET, PREFIX, monthly_frame, stage
+from tests.instance.samples import BUCKET, monthly_frame, stage, storage
 from tests.instance.worker_attempt import REQUEST, details, failure, work
 
 
@@ -39,7 +39,7 @@ def test_a_run_uploads_verified_artifacts_of_every_model(s3: Any, tiny_weights: 
         "models/ChronosZeroShot/weights.json",
     ]
     for entry in artifacts:
-        head = s3.head_object(Bucket=BUCKET, Key=PREFIX + entry["path"], ChecksumMode="ENABLED")
+        head = s3.head_object(Bucket=BUCKET, Key=storage().folder + entry["path"], ChecksumMode="ENABLED")
         assert head["ContentLength"] == entry["bytes"]
         assert head["ChecksumSHA256"]
     last = [event for event in events if event["event"] == "progress" and event["progress"]["unit"] != "files"][-1]
@@ -74,22 +74,25 @@ def test_a_second_attempt_takes_up_what_the_first_finished(
     manifest = stage(s3, tiny_weights, monthly_frame(), REQUEST)
     real = AutoETS.forecast
     computed: list[str] = []
+    models: list[Any] = []
 
-    def interrupted_in_the_second_chunk(self: Any, windows: Any, *arguments: Any) -> Any:
-        computed.extend(windows[0].ids)
-        if computed == ["series-0", "series-1"]:
+    def interrupted_after_the_first_chunk(self: Any, windows: Any, *arguments: Any) -> Any:
+        models.append(self)
+        # The third chunk may have begun when the second is interrupted.
+        if self is models[0] and windows[0].ids != ["series-0"]:
             raise Interrupted
+        computed.extend(windows[0].ids)
         return real(self, windows, *arguments)
 
-    monkeypatch.setattr(AutoETS, "forecast", interrupted_in_the_second_chunk)
+    monkeypatch.setattr(AutoETS, "forecast", interrupted_after_the_first_chunk)
     monkeypatch.setattr("instance.lanes.CHUNKS_AT_ONCE", 1)
     code, events = work(s3, manifest, tmp_path / "first")
     assert (code, details(events, "training")["status"]) == (2, "interrupted")
-    code, events = work(s3, manifest, tmp_path / "second")
-    assert (code, computed[2:]) == (0, ["series-1", "series-2"])
-    # Both models of the first chunk, and Chronos of the second.
-    assert details(events, "training")["details"]["units_resumed"] == 3
-    code, _ = work(s3, {**manifest, "prefix": "phase1/2026/11/23-190000/"}, tmp_path / "fresh")
+    code, events = work(s3, manifest, tmp_path / "second", attempt=2)
+    assert (code, computed) == (0, ["series-0", "series-1", "series-2"])
+    # Both models of the first chunk, Chronos of the second and perhaps of the third.
+    assert details(events, "training")["details"]["units_resumed"] in (3, 4)
+    work(s3, manifest, tmp_path / "fresh")
     for path in ("backtest/AutoETS.parquet", "forecasts/ChronosZeroShot.parquet"):
         resumed, fresh = (pd.read_parquet(tmp_path / run / "results" / path) for run in ("second", "fresh"))
         pd.testing.assert_frame_equal(resumed, fresh)
@@ -99,11 +102,11 @@ def test_other_data_or_damage_makes_a_checkpoint_worthless(s3: Any, tiny_weights
     request = {**REQUEST, "models": ["AutoETS"]}
     manifest = stage(s3, tiny_weights, monthly_frame(), request)
     work(s3, manifest, tmp_path / "one")
-    s3.put_object(Bucket=BUCKET, Key=f"{PREFIX}checkpoints/AutoETS/chunk-00001.safetensors", Body=b"damaged")
-    _, events = work(s3, manifest, tmp_path / "two")
+    s3.put_object(Bucket=BUCKET, Key=f"{storage().folder}checkpoints/AutoETS/chunk-00001.safetensors", Body=b"damaged")
+    _, events = work(s3, manifest, tmp_path / "two", attempt=2)
     assert details(events, "training")["details"]["units_resumed"] == 2
     changed = stage(s3, tiny_weights, monthly_frame(length=59), request)
-    _, events = work(s3, changed, tmp_path / "three")
+    _, events = work(s3, changed, tmp_path / "three", attempt=3)
     assert "units_resumed" not in details(events, "training")["details"]
 
 
@@ -113,7 +116,7 @@ def test_a_checkpoint_that_cannot_be_kept_does_not_end_the_run(
     real = s3.put_object
 
     def refuses_checkpoints(**asked: Any) -> Any:
-        if asked["Key"].startswith(f"{PREFIX}checkpoints/"):
+        if asked["Key"].startswith(f"{storage().folder}checkpoints/"):
             return s3.get_object(Bucket=BUCKET, Key="nothing")
         return real(**asked)
 
@@ -129,7 +132,7 @@ def test_no_gpu_fails_the_preflight_unless_allowed(s3: Any, tiny_weights: Path, 
     assert failure(events)[0] == "PreflightFailed"
     assert "expected a CUDA device, found none" in failure(events)[1]
     stream = io.StringIO()
-    assert Worker(s3, manifest, tmp_path / "run", Reporter(stream), cpu_allowed=True).run() == 0
+    assert Worker(s3, manifest, storage(), tmp_path / "run", Reporter(stream), cpu_allowed=True).run() == 0
 
 
 def test_too_little_disk_fails_the_preflight(s3: Any, tiny_weights: Path, tmp_path: Path) -> None:

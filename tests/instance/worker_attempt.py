@@ -7,14 +7,15 @@ from typing import Any
 
 from instance.reporting import Reporter
 from instance.worker import Worker
+from tests.instance.samples import storage
 
 REQUEST = {"prediction_length": 4, "n_windows": 2}
 
 
-def work(client: Any, manifest: dict[str, Any], folder: Path) -> tuple[int, list[dict[str, Any]]]:
+def work(client: Any, manifest: dict[str, Any], folder: Path, attempt: int = 1) -> tuple[int, list[dict[str, Any]]]:
     stream = io.StringIO()
     folder.mkdir(exist_ok=True)
-    code = Worker(client, manifest, folder, Reporter(stream)).run()
+    code = Worker(client, manifest, storage(attempt), folder, Reporter(stream)).run()
     return code, [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
