@@ -19,6 +19,7 @@ from local.faults import FaultRefused
 RUN_SECONDS = 400.0
 # The last events of a run come after its end.
 SETTLE_SECONDS = 3.0
+FIRE_SECONDS = 40.0
 
 
 def play(arena: Arena, case: Case) -> Outcome:
@@ -29,6 +30,9 @@ def play(arena: Arena, case: Case) -> Outcome:
     try:
         arn, fired = _BEGIN[case.kind](arena, case)
         _await_end(arena, arn, outcome)
+        # The sweep, and the machine's own end, come after the execution's.
+        with contextlib.suppress(TooLong):
+            wait(fired, "the fault to meet the run", FIRE_SECONDS)
         outcome.fired = fired()
         _await_empty(arena, arn, outcome)
     except (TooLong, FaultRefused, ClientError, DeploymentFailed) as error:
