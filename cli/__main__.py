@@ -7,7 +7,7 @@ import sys
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli import plan, show, watch
-from cli.stack import StackMissing, find_stack
+from cli.stack import STACK_NAME, StackMissing, find_stack
 from contracts.plain import plain
 
 
@@ -42,7 +42,7 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m cli", description="Plan runs, follow them and see what they gave.")
-    parser.add_argument("--stack", default="ChronosTraining", help="name of the deployed stack (default: %(default)s)")
+    parser.add_argument("--stack", default=STACK_NAME, help="name of the deployed stack (default: %(default)s)")
     commands = parser.add_subparsers(dest="command", required=True)
     planning = commands.add_parser("plan", help="say what a request needs and may cost, before anything is spent")
     planning.add_argument(

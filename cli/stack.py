@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+STACK_NAME = "ChronosTraining"
+
 
 class StackMissing(RuntimeError):
     """The stack's outputs cannot be read; the message says what to do."""
@@ -22,7 +24,7 @@ class Stack:
     machine_role_id: str = ""
 
 
-def find_stack(name: str) -> Stack:
+def find_stack(name: str = STACK_NAME) -> Stack:
     """Return the outputs of the deployed stack `name`; raises StackMissing."""
     try:
         answer = boto3.client("cloudformation").describe_stacks(StackName=name)

@@ -7,7 +7,7 @@ import sys
 import time
 
 from cli import show, watch
-from cli.stack import Stack
+from cli.stack import Stack, find_stack
 from lambdas.core.records import RunRecord
 from local.cloud import CloudError, LocalCloud
 from local.deployment import REPOSITORY, DeploymentFailed
@@ -60,11 +60,10 @@ def _deploy(cloud: LocalCloud) -> Stack:
     cloud.stop()
     cloud.start()
     cloud.deploy(progress=lambda step: print(f"  {time.monotonic() - begun:5.1f} s  {step}", flush=True))
-    environment = cloud.environment()
     # From here on this process and the aws CLI talk to the embedded cloud and to nothing else.
-    os.environ.update(environment)
+    os.environ.update(cloud.environment())
     print(f"  {time.monotonic() - begun:5.1f} s  ready")
-    return Stack(environment["STATE_MACHINE_ARN"], environment["BUCKET"], environment["RUNS_TABLE"])
+    return find_stack()
 
 
 def _upload(stack: Stack) -> None:

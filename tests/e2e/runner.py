@@ -1,7 +1,9 @@
 """Start runs on the embedded cloud as a person would, and look at what they left. Runs with pytest."""
 
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +67,13 @@ class Runner:
             check=True,
         )
         return json.loads(done.stdout or "null")
+
+    def cli(self, *arguments: str) -> str:
+        """Return what `python -m cli` prints for the arguments."""
+        command = [sys.executable, "-m", "cli", *arguments]
+        environment = {**os.environ, **self.environment}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
 
     def start(self, request: Any) -> str:
         answer = self.aws(

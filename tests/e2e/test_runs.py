@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import time
 
 import pytest
@@ -16,11 +17,15 @@ pytestmark = [pytest.mark.emulator, pytest.mark.slow]
 
 
 def test_an_empty_request_succeeds_on_the_newest_data_set(runner: Runner) -> None:
-    ended = runner.run({})
+    arn = runner.start({})
+    watched = runner.cli("watch", arn)
+    ended = runner.finish(arn)
 
     assert (ended.status, ended.error) == ("SUCCEEDED", "")
     assert ended.record is not None
     assert ended.record.request["dataset"] == "small"
+    assert re.search(r"AwaitTraining +training", watched)
+    assert f"Run {ended.record.run_id} completed" in watched
     runner.assert_nothing_left(ended.record)
     history = runner.aws("stepfunctions", "get-execution-history", "--execution-arn", ended.arn)["events"]
     entered = [event for event in history if event["type"].endswith("StateEntered")]
@@ -177,7 +182,7 @@ def test_a_run_that_takes_too_long_says_so(runner: Runner, long_run: dict[str, o
     assert (ended.status, ended.error) == ("FAILED", "RunTimedOut")
     assert ended.record is not None
     runner.assert_nothing_left(ended.record)
-    assert any(path.startswith("checkpoints/") for path in runner.paths(ended.record))
+    assert any("/checkpoints/" in path for path in runner.paths(ended.record))
 
 
 def test_no_capacity_on_any_rung_is_a_verdict_that_names_each(runner: Runner) -> None:
