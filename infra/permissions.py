@@ -53,7 +53,6 @@ WILDCARDS = {
     "phase1/*/cleanup_status.json*": _KEYS,
     "phase1/*/machines/*": "What machines report and leave, of whatever run.",
     "phase1/*/machines/*/checkpoints/*": "Checkpoints of a run's earlier machines.",
-    "phase1/*/machines/${aws:userid}/*": "The machine's own folder; IAM puts its id in, of whatever run it is.",
 }
 
 
