@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from chaos.cases import Case, Known, around
 from chaos.machine_cases import machine
 
-
 # Kinds of cases that break a call, not a machine in the middle of its work.
 QUICK = ("aws", "task")
 
