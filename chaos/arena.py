@@ -35,7 +35,7 @@ REQUEST: dict[str, Any] = {
     "boot_timeout_seconds": 60, "heartbeat_timeout_seconds": 30, "max_runtime_minutes": 40,
 }  # fmt: skip
 LONG: dict[str, Any] = {
-    **REQUEST, "dataset": "long", "models": ["AutoETS"], "refit": "form", "prediction_length": 7, "n_windows": 12,
+    **REQUEST, "dataset": "long", "models": ["AutoETS"], "refit": "form", "prediction_length": 7, "n_windows": 8,
     "heartbeat_timeout_seconds": 20,
 }  # fmt: skip
 STEP_SECONDS = 0.25
@@ -167,7 +167,7 @@ class Arena:
 
     def _fill(self) -> None:
         s3 = self.client("s3")
-        for name, series, length in (("long", 2, 700), ("small", 3, 72)):
+        for name, series, length in (("long", 4, 700), ("small", 3, 72)):
             s3.put_object(Bucket=self.bucket, Key=f"datasets/{name}/data.csv", Body=series_csv(series, length))
 
 

@@ -15,13 +15,14 @@ FULL = {
     "training": ("TrainingFailed",),
     "results_sync": (SUCCEEDED, "ResultsSyncFailed"),
 }
-# A network that is gone for long: a new attempt, or the code of the phase that needed it.
+# A network that is gone for long, for every machine: a new attempt, which may boot while it still is gone, or the code
+# of the phase that needed it.
 CUT = {
     "boot": (SUCCEEDED, *LOST, "BootFailed"),
-    "preflight": (SUCCEEDED, *LOST, "DataSyncFailed"),
-    "data_sync": (SUCCEEDED, *LOST, "DataSyncFailed"),
-    "training": (SUCCEEDED, *LOST, "ResultsSyncFailed"),
-    "results_sync": (SUCCEEDED, *LOST, "ResultsSyncFailed"),
+    "preflight": (SUCCEEDED, *LOST, "BootFailed", "DataSyncFailed"),
+    "data_sync": (SUCCEEDED, *LOST, "BootFailed", "DataSyncFailed"),
+    "training": (SUCCEEDED, *LOST, "BootFailed", "ResultsSyncFailed"),
+    "results_sync": (SUCCEEDED, *LOST, "BootFailed", "ResultsSyncFailed"),
 }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from chaos.arena import LONG, REQUEST, Arena, TooLong, wait
+from chaos.arena import LONG, REQUEST, STEP_SECONDS, Arena, TooLong, wait
 from chaos.cases import Case
 from chaos.machine_cases import PHASES
 from lambdas.core.records import RunRecord
@@ -19,6 +19,8 @@ ANSWER_MS = 3_000
 QUICK: dict[str, Any] = {**REQUEST, "heartbeat_timeout_seconds": 20, "boot_timeout_seconds": 30}
 NOTICE_SECONDS = 6.0
 LOOK_SECONDS = 0.1
+# Phases that need not be looked for all the time, which would take the machines' own time.
+LASTS = ("boot", "training")
 HOUR_SECONDS = 3600
 # What a request needs for a fault to be possible, or to be found out soon.
 NEEDS: dict[str, dict[str, Any]] = {"interrupted": {"market": "spot"}, "stalled": {"no_progress_timeout_seconds": 30}}
@@ -45,9 +47,8 @@ def met(
         arena.machine.set({"service": "s3", "operation": ASKS[phase], "latency": ANSWER_MS})
     arn = arena.start({**(LONG if phase == "training" else QUICK), **NEEDS.get(what, {}), **(more or {})})
     for attempt in range(1, attempts + 1):
-        record = wait(
-            partial(at_phase, arena, arn, phase, attempt), f"{phase}, attempt {attempt}", RUN_SECONDS, LOOK_SECONDS
-        )
+        there, step = partial(at_phase, arena, arn, phase, attempt), STEP_SECONDS if phase in LASTS else LOOK_SECONDS
+        record = wait(there, f"{phase}, attempt {attempt}", RUN_SECONDS, step)
         act = partial(_cut_off, seconds=seconds) if what.startswith("cut off") else ACTS[what]
         wait(partial(_done, act, arena, record), what, ACT_SECONDS, LOOK_SECONDS)
     arena.machine.set()
