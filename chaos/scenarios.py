@@ -109,7 +109,7 @@ def _events(arena: Arena, case: Case) -> Begun:
     arena.faults.set_events(case.fault["set"])
     if "machine" not in case.fault:
         return arena.start(REQUEST), lambda: True
-    return met(arena, case.fault["machine"], "training", more=case.fault["request"])
+    return met(arena, case.fault["machine"], "training", more=case.fault.get("request"))
 
 
 def _capacity(arena: Arena, case: Case) -> Begun:

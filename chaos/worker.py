@@ -8,7 +8,7 @@ from typing import Any
 from chaos.arena import REQUEST, Arena, wait
 from chaos.cases import Case, Known
 from chaos.scenarios import RUN_SECONDS, play
-from chaos.verdicts import row
+from chaos.verdicts import Outcome, row
 from local.call_log import read
 
 # Nobody calls AWS any more when nobody has for so long.
@@ -35,7 +35,11 @@ def clean_calls() -> set[Known]:
 def run(case: Case) -> dict[str, Any]:
     """Run one case in this process's arena."""
     begun = time.monotonic()
-    return row(case, play(_arena[0], case), time.monotonic() - begun)
+    try:
+        outcome = play(_arena[0], case)
+    except Exception as error:  # whatever it is, the other cases go on
+        outcome = Outcome(problem=f"the case could not be played: {type(error).__name__}: {error}"[:300])
+    return row(case, outcome, time.monotonic() - begun)
 
 
 def opened(folder: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from chaos import ledger
+from chaos import ledger, worker
 from chaos.cases import LIES, Case, calls
 from chaos.matrix import matrix, sample
 from chaos.verdicts import EMPTY_WITHIN_SECONDS, Outcome, failures, row
@@ -129,3 +129,12 @@ def test_table_and_page_name_what_failed() -> None:
     assert "old" not in page
     assert "9 cases in all. Seen: 2 cases, 1 passed, 1 with leftovers" in page
     assert "- `another`: left behind: instance i-1 running" in page
+
+
+def test_a_case_that_cannot_be_played_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_arena", [object()])
+
+    told = worker.run(Case("events without a machine", "events", ("SUCCEEDED",), "why", {}))
+
+    assert told["leftovers"] == []
+    assert "could not be played" in told["failures"][0]
