@@ -24,7 +24,8 @@ def test_an_empty_request_succeeds_on_the_newest_data_set(runner: Runner) -> Non
     assert (ended.status, ended.error) == ("SUCCEEDED", "")
     assert ended.record is not None
     assert ended.record.request["dataset"] == "small"
-    assert re.search(r"AwaitTraining +training", watched)
+    # Which phases are met depends on how fast the machine is; that it is read at all does not.
+    assert re.search(r"AwaitTraining +(boot|preflight|data_sync|training|results_sync|done)\b", watched)
     assert f"Run {ended.record.run_id} completed" in watched
     runner.assert_nothing_left(ended.record)
     history = runner.aws("stepfunctions", "get-execution-history", "--execution-arn", ended.arn)["events"]
