@@ -30,7 +30,7 @@ def keep(cloud: Cloud, record: RunRecord, code: str, cause: str, caught: Documen
     except (ClientError, BotoCoreError) as error:
         logger.warning("could not ask for the instance or keep its console", extra={"problem": str(error)[:300]})
     console = [folder + layout.CONSOLE] if (told["instance"] or {}).get("console") else []
-    told["logs"] = publish_told(cloud, record) + console
+    told["logs"] = publish_told(cloud, record, layout.TRAINING) + console
     _put(cloud, folder + layout.ENDING, told)
 
 

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 from contracts import layout
 from contracts.reasons import ArtifactsInvalid
@@ -34,16 +35,16 @@ def publish(cloud: Cloud, record: RunRecord, verified: Verified) -> None:
         raise ArtifactsInvalid(f"{named}: expected what was verified a moment ago, found something else.")
 
 
-def publish_told(cloud: Cloud, record: RunRecord) -> list[str]:
-    """Copy what the attempt's machine said of itself: last report, phases, logs; returns the keys of the logs.
+def publish_told(cloud: Cloud, record: RunRecord, *more: str) -> list[str]:
+    """Copy what the attempt's machine said of itself: last report, logs and `more`; returns the keys of the logs.
 
-    What is not there is left out. Never fails: it is best effort.
+    As it is now: what was verified has its own copy already. What is not there is left out. Never fails: best effort.
     """
     if not record.instance_id:
         return []
     folder, kept = cloud.folder(record), evidence_folder(record)
-    _copied(cloud, folder + layout.SYSTEM_STATE, record.prefix + layout.SYSTEM_STATE)
-    _copied(cloud, folder + layout.TRAINING, record.prefix + layout.TRAINING)
+    for name in (layout.SYSTEM_STATE, *more):
+        _copied(cloud, folder + name, record.prefix + name)
     return [kept + name for name in layout.MACHINE_LOGS if _copied(cloud, f"{folder}{layout.LOGS}{name}", kept + name)]
 
 
@@ -56,6 +57,6 @@ def _copied(cloud: Cloud, source: str, key: str) -> bool:
     try:
         found = cloud.objects.look(source)
         return found is not None and cloud.objects.copy(source, key, found.etag)
-    except (ClientError, BotoCoreError) as error:
+    except (ClientError, BotoCoreError, HTTPError) as error:
         logger.warning("could not keep a copy", extra={"key": key, "problem": str(error)[:300]})
         return False

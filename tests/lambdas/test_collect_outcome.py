@@ -221,3 +221,19 @@ def test_what_is_no_result_is_never_put_beside_the_results(world, collect, train
     assert answer["reason_code"] == "ArtifactsInvalid"
     assert path in answer["cause"]
     assert training.prefix + path not in world.keys(training.prefix)
+
+
+def test_what_was_verified_is_not_copied_again_as_it_is_later(world, collect, training, monkeypatch):
+    finish(world, training)
+    s3 = client("s3")
+    real = s3.copy
+
+    def late(source, bucket, key, **named):
+        real(source, bucket, key, **named)
+        if key == training.prefix + "training.json":
+            world.put(world.cloud.folder(training) + "training.json", "forged")
+
+    monkeypatch.setattr(s3, "copy", late)
+
+    assert collect()["status"] == "completed"
+    assert world.document(training.prefix + "training.json")["status"] == "completed"
