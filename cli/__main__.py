@@ -27,17 +27,17 @@ def main() -> int:
             print(show.report(stack, show.load(stack, arguments.run_id)))
             return 0
         last = watch.follow(stack, arguments.execution_arn)
+        if last.run_id:
+            print("\n" + show.report(stack, show.concluded(stack, last.run_id)))
+        else:
+            print("\n" + plain(f"{last.status}: {last.cause}", keep="\n"))
+        return 0 if last.status == "SUCCEEDED" else 1
     except (StackMissing, show.RunMissing, plan.RequestUnreadable) as error:
         print(error, file=sys.stderr)
         return 2
     except (ClientError, BotoCoreError) as error:
         print(plain(f"AWS did not answer as expected: {error}"), file=sys.stderr)
         return 2
-    if last.run_id:
-        print("\n" + show.report(stack, show.concluded(stack, last.run_id)))
-    else:
-        print("\n" + plain(f"{last.status}: {last.cause}", keep="\n"))
-    return 0 if last.status == "SUCCEEDED" else 1
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,17 +4,22 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TextIO
 
 import boto3
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as Unreachable
 
 from cli.stack import Stack
 from contracts import layout
 from contracts.plain import plain, plain_document
 
 POLL_SECONDS = 1.0
+# A network that is away for longer than this ends watching; the run goes on without it.
+PATIENCE_SECONDS = 900.0
+_UNREACHED = (Unreachable, HTTPClientError)
+UNHEARD = "no answer from AWS, asking again; the run goes on without this computer"
 RUNNING = "RUNNING"
 WAITING = "WaitForCapacity"
 
@@ -32,18 +37,21 @@ class Glance:
     cause: str
 
 
+_UNSEEN = Glance(RUNNING, "", "", "", None, None, "")
+
+
 def follow(stack: Stack, execution_arn: str, out: TextIO = sys.stdout) -> Glance:
     """Print a line for each change until the execution ends; returns the last glance."""
     begun = time.monotonic()
     shown: tuple[str, ...] = ()
     estimated = False
-    last = Glance(RUNNING, "", "", "", None, None, "")
+    last = _UNSEEN
     for last in glances(stack, execution_arn):
         if last.at_most_usd is not None and not estimated:
             print(f"  run {last.run_id}, at most {last.at_most_usd:.2f} USD on AWS", file=out, flush=True)
             estimated = True
         line = (last.state, last.phase, last.progress)
-        if line != shown and last.state:
+        if line != shown and any(line):
             minutes, seconds = divmod(int(time.monotonic() - begun), 60)
             print(
                 f"  {minutes}:{seconds:02d}  {last.state:<18} {last.phase:<13} {last.progress}".rstrip(),
@@ -55,27 +63,44 @@ def follow(stack: Stack, execution_arn: str, out: TextIO = sys.stdout) -> Glance
 
 
 def glances(stack: Stack, execution_arn: str) -> Iterator[Glance]:
-    """Yield what the execution does, about once a second, the last time when it has ended."""
+    """Yield what the execution does, about once a second, the last time when it has ended.
+
+    Raises
+    ------
+    botocore.exceptions.ConnectionError, HTTPClientError
+        When AWS could not be reached for PATIENCE_SECONDS.
+    """
+    heard, last = time.monotonic(), _UNSEEN
+    while last.status == RUNNING:
+        try:
+            last = _glance(stack, execution_arn)
+            heard = time.monotonic()
+        except _UNREACHED:
+            if time.monotonic() - heard > PATIENCE_SECONDS:
+                raise
+            last = replace(last, progress=UNHEARD)
+        yield last
+        if last.status == RUNNING:
+            time.sleep(POLL_SECONDS)
+
+
+def _glance(stack: Stack, execution_arn: str) -> Glance:
     states = boto3.client("stepfunctions")
-    while True:
-        execution = states.describe_execution(executionArn=execution_arn)
-        state, given = _newest_state(states, execution_arn)
-        run = _object(given.get("run"))
-        run_id = run.get("run_id")
-        instance_id = _object(given.get("boot")).get("instance_id", "")
-        report = _report(stack, run_id, instance_id) if run_id and state == "AwaitTraining" else {}
-        yield Glance(
-            status=execution["status"],
-            state=state,
-            phase=report.get("phase", ""),
-            progress=_waiting(given) if state == WAITING else _progress(report),
-            run_id=run_id,
-            at_most_usd=run.get("at_most_usd"),
-            cause=execution.get("cause", "") or "",
-        )
-        if execution["status"] != RUNNING:
-            return
-        time.sleep(POLL_SECONDS)
+    execution = states.describe_execution(executionArn=execution_arn)
+    state, given = _newest_state(states, execution_arn)
+    run = _object(given.get("run"))
+    run_id = run.get("run_id")
+    instance_id = _object(given.get("boot")).get("instance_id", "")
+    report = _report(stack, run_id, instance_id) if run_id and state == "AwaitTraining" else {}
+    return Glance(
+        status=execution["status"],
+        state=state,
+        phase=report.get("phase", ""),
+        progress=_waiting(given) if state == WAITING else _progress(report),
+        run_id=run_id,
+        at_most_usd=run.get("at_most_usd"),
+        cause=execution.get("cause", "") or "",
+    )
 
 
 def _newest_state(states: Any, execution_arn: str) -> tuple[str, dict[str, Any]]:

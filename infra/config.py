@@ -1,9 +1,12 @@
 """The options of a deployment: cdk.json's context as one typed, frozen value. Runs at synthesis."""
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
+
+from contracts.documents import schema
 
 # What the cdk CLI and its feature flags put into the context beside our options.
 _FOREIGN_PREFIXES = ("@aws-cdk", "aws:cdk", "aws-cdk", "cdk-migrate", "availability-zones:")
@@ -25,9 +28,14 @@ class Config:
     log_retention_days: int
 
 
+_REQUEST = schema("run_request")["properties"]
+# After the longest run and its last heartbeat there are its outcome and its cleanup, an hour at most.
+_LONGEST_EXECUTION_HOURS = math.ceil(
+    _REQUEST["max_runtime_minutes"]["maximum"] / 60 + _REQUEST["heartbeat_timeout_seconds"]["maximum"] / 3600 + 1
+)
 _RANGES = {
     "monthly_budget_usd": (1, 100_000),
-    "execution_timeout_hours": (1, 240),
+    "execution_timeout_hours": (_LONGEST_EXECUTION_HOURS, 240),
     "dead_man_margin_minutes": (1, 1440),
     "log_retention_days": (1, 3653),
 }
