@@ -45,8 +45,6 @@ class Case:
         Why these are right.
     fault : dict
         What the scenario of this kind does.
-    must_fire : bool
-        Whether the fault has to have met the run.
     """
 
     name: str
@@ -54,7 +52,6 @@ class Case:
     verdicts: tuple[str, ...]
     why: str
     fault: dict[str, Any] = field(default_factory=dict)
-    must_fire: bool = True
 
 
 def around(known: Iterable[Known]) -> list[Case]:
@@ -124,7 +121,7 @@ def events() -> list[Case]:
     ended = "Step Functions Execution Status Change"
     right = (SUCCEEDED,)
     cases = [
-        Case(f"events {kind} {what}", "events", right, "at least once, in no order", {"set": {kind: fault}}, False)
+        Case(f"events {kind} {what}", "events", right, "at least once, in no order", {"set": {kind: fault}})
         for kind in (report, changed, ended)
         for what, fault in (
             ("doubled", {"do": "double", "seconds": 1}),
@@ -153,19 +150,12 @@ def events() -> list[Case]:
         for kind, act, seconds in ((report, "killed", 8), (changed, "hung", 20))
     ]
     cases += [
-        Case(
-            f"events {kind} dropped",
-            "events",
-            right,
-            "a success needs no such event",
-            {"set": {kind: {"do": "drop"}}},
-            False,
-        )
+        Case(f"events {kind} dropped", "events", right, "a success needs none", {"set": {kind: {"do": "drop"}}})
         for kind in (changed, ended)
     ]
     deaf = ("BootTimedOut",)
     why = "nobody heard of the machine: no report can settle the boot"
-    cases.append(Case("events Object Created dropped", "events", deaf, why, {"set": {report: {"do": "drop"}}}, False))
+    cases.append(Case("events Object Created dropped", "events", deaf, why, {"set": {report: {"do": "drop"}}}))
     return cases  # fmt: skip
 
 

@@ -98,7 +98,7 @@ def _call(arena: Arena, case: Case) -> Begun:
 
 def _task(arena: Arena, case: Case) -> Begun:
     arena.faults.set_tasks({case.fault["state"]: case.fault["fault"]})
-    return arena.start(REQUEST), lambda: True
+    return arena.start(REQUEST), lambda: case.fault["state"] in arena.faults.met()
 
 
 def _events(arena: Arena, case: Case) -> Begun:
@@ -107,15 +107,19 @@ def _events(arena: Arena, case: Case) -> Begun:
         wait(lambda: arena.execution(before)["status"] != "RUNNING", "the older run to end", RUN_SECONDS)
         time.sleep(SETTLE_SECONDS)
     arena.faults.set_events(case.fault["set"])
-    if "machine" not in case.fault:
-        return arena.start(REQUEST), lambda: True
-    return met(arena, case.fault["machine"], "training", more=case.fault.get("request"))
+    machine = case.fault.get("machine")
+    arn = met(arena, machine, "training")[0] if machine else arena.start(REQUEST)
+    return arn, lambda: set(case.fault["set"]) <= arena.faults.met()
 
 
 def _capacity(arena: Arena, case: Case) -> Begun:
     arena.faults.set_capacity(case.fault["set"])
     arn = arena.start({**REQUEST, **case.fault.get("request", {})})
-    return arn, lambda: "rung" not in case.fault or _launched_on(arena, arn) == case.fault["rung"]
+    rung = case.fault.get("rung")
+    return (
+        arn,
+        lambda: set(case.fault["set"]) <= arena.faults.met() and (rung is None or _launched_on(arena, arn) == rung),
+    )
 
 
 def _launched_on(arena: Arena, arn: str) -> str:

@@ -9,7 +9,7 @@ import fnmatch
 from pathlib import Path
 from typing import Any
 
-from local.state_folder import read_json
+from local.fault_file import FaultFile
 
 SERVER_ERRORS = frozenset({"InsufficientInstanceCapacity", "InsufficientCapacity", "InternalError", "Unavailable"})
 
@@ -24,12 +24,11 @@ class CapacityFaults:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._used: dict[tuple[int, str], int] = {}
+        self._faults = FaultFile(path)
 
     def error_for(self, instance_type: str, market: str, zone: str, made: bool = False) -> str | None:
         """Return the EC2 error code this launch fails with, before or after it `made` the instance; None for none."""
-        for pattern, fault in read_json(self._path).items():
+        for pattern, fault in self._faults.ordered().items():
             if bool(isinstance(fault, dict) and fault.get("made")) is not made:
                 continue
             wanted = [*pattern.split("/"), "*", "*"][:3]
@@ -40,11 +39,11 @@ class CapacityFaults:
         return None
 
     def _use(self, pattern: str, fault: Any) -> str | None:
-        if not isinstance(fault, dict):
-            return str(fault)
-        key = (self._path.stat().st_mtime_ns, pattern)
-        self._used[key] = self._used.get(key, 0) + 1
-        return str(fault["error"]) if self._used[key] <= int(fault.get("times", 1)) else None
+        code, times = (fault["error"], int(fault.get("times", 1))) if isinstance(fault, dict) else (fault, None)
+        if times is not None and self._faults.count(pattern) > times:
+            return None
+        self._faults.note(pattern)
+        return str(code)
 
 
 def describe(code: str, instance_type: str, zone: str) -> str:

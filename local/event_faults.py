@@ -15,7 +15,7 @@ from typing import Any
 
 from ministack.services import eventbridge
 
-from local.state_folder import read_json
+from local.fault_file import FaultFile
 
 
 class EventFaults:
@@ -28,9 +28,8 @@ class EventFaults:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._faults = FaultFile(path)
         self._dispatch = eventbridge._dispatch_event
-        self._seen: dict[tuple[int, str], int] = {}
         self._before: dict[str, Any] = {}
 
     def install(self) -> None:
@@ -40,28 +39,24 @@ class EventFaults:
     def dispatch(self, event: Any, view: Any = None) -> None:
         """Match an event against the rules now, later, twice or never."""
         kind = str(event.get("DetailType") or event.get("detail-type"))
-        fault, seen = self._fault(kind)
-        act, seconds = fault.get("do"), float(fault.get("seconds", 0))
-        if act == "drop":
-            return
-        if act == "delay" or (act == "reorder" and seen % 2):
-            _later(seconds, lambda: self._dispatch(event, view))
-            return
-        self._dispatch(event, view)
-        if act == "double":
-            _later(seconds, lambda: self._dispatch(event, view))
-        elif act == "replay" and kind in self._before:
-            self._dispatch(self._before[kind], view)
-        elif act is None:
+        fault = self._faults.ordered().get(kind, {})
+        seen = self._faults.count(kind) if fault else 0
+        act = fault.get("do") if seen <= int(fault.get("times", seen)) else None
+        if act is None:
             self._before[kind] = event
-
-    def _fault(self, kind: str) -> tuple[dict[str, Any], int]:
-        fault = read_json(self._path).get(kind)
-        if fault is None:
-            return {}, 0
-        key = (self._path.stat().st_mtime_ns, kind)
-        self._seen[key] = self._seen.get(key, 0) + 1
-        return (fault if self._seen[key] <= int(fault.get("times", self._seen[key])) else {}), self._seen[key]
+            self._dispatch(event, view)
+            return
+        if act == "replay" and kind not in self._before:
+            self._dispatch(event, view)
+            return
+        self._faults.note(kind)
+        late = act == "delay" or (act == "reorder" and seen % 2)
+        if act != "drop" and not late:
+            self._dispatch(event, view)
+        if late or act == "double":
+            _later(float(fault.get("seconds", 0)), lambda: self._dispatch(event, view))
+        elif act == "replay":
+            self._dispatch(self._before[kind], view)
 
 
 def _later(seconds: float, act: Callable[[], None]) -> None:

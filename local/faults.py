@@ -5,6 +5,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from local.fault_file import FaultFile
 from local.state_folder import StateFolder, read_json, write_json
 
 
@@ -62,7 +63,7 @@ class Faults:
 
     def set_capacity(self, faults: dict[str, object]) -> None:
         """Let launches fail, see `local.capacity`; an empty mapping ends it."""
-        write_json(self._folder.capacity, faults)
+        FaultFile(self._folder.capacity).order(faults)
 
     def set_quotas(self, quotas: dict[str, object]) -> None:
         """Change EC2 quotas (quota code -> vCPUs), see `local.service_quotas`; an empty mapping restores them."""
@@ -70,11 +71,16 @@ class Faults:
 
     def set_tasks(self, faults: dict[str, object]) -> None:
         """Let states of state machines fail, see `local.task_faults`; an empty mapping ends it."""
-        write_json(self._folder.tasks, faults)
+        FaultFile(self._folder.tasks).order(faults)
 
     def set_events(self, faults: dict[str, object]) -> None:
         """Let events go astray, see `local.event_faults`; an empty mapping ends it."""
-        write_json(self._folder.events, faults)
+        FaultFile(self._folder.events).order(faults)
+
+    def met(self) -> set[str]:
+        """Return the names (states, detail-types, patterns of launches) of the faults that met something."""
+        files = (self._folder.capacity, self._folder.tasks, self._folder.events)
+        return {name for path in files for name in FaultFile(path).met()}
 
     def _order(self, instance_id: str, action: str, body: dict[str, object] | None = None) -> str:
         address = read_json(self._folder.server).get("control_url")

@@ -13,7 +13,7 @@ from typing import Any
 from ministack.services import stepfunctions
 
 from local import callbacks
-from local.state_folder import read_json
+from local.fault_file import FaultFile
 
 
 class TaskFaults:
@@ -26,9 +26,8 @@ class TaskFaults:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._faults = FaultFile(path)
         self._invoke = stepfunctions._invoke_resource
-        self._used: dict[tuple[int, str], int] = {}
 
     def install(self) -> None:
         """Stand between the interpreter and the services."""
@@ -47,9 +46,11 @@ class TaskFaults:
         raise stepfunctions._ExecutionError(str(fault["error"]), "injected by tasks.json")
 
     def _fault(self, state: str) -> dict[str, Any] | None:
-        fault = read_json(self._path).get(state)
+        fault: dict[str, Any] | None = self._faults.ordered().get(state)
         if fault is None:
             return None
-        key = (self._path.stat().st_mtime_ns, state)
-        self._used[key] = self._used.get(key, 0) + 1
-        return fault if self._used[key] <= int(fault.get("times", self._used[key])) else None
+        count = self._faults.count(state)
+        if count > int(fault.get("times", count)):
+            return None
+        self._faults.note(state)
+        return fault

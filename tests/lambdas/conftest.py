@@ -13,6 +13,7 @@ from moto import mock_aws
 
 from contracts.documents import dump
 from contracts.layout import CLEANUP_STATUS, SYSTEM_STATE, run_prefix
+from lambdas import launch_instance
 from lambdas.adapters import clients, cloud, compute, executions, settings
 from lambdas.adapters.telemetry import logger
 from lambdas.core.acceptance import checked_request, deadline_at
@@ -223,6 +224,12 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 
 @pytest.fixture
+def launch(world: World, event: Callable[[str], Any]) -> Callable[..., Any]:
+    """Return a function that calls LaunchInstance; its arguments change the payload."""
+    return lambda **changes: launch_instance.handler({**event("state_launch_instance"), **changes}, world.context)
+
+
+@pytest.fixture
 def log_text() -> Iterator[Callable[[], str]]:
     """Return a function that gives all that the controller has logged so far, as CloudWatch would get it."""
     handler = logging.StreamHandler(io.StringIO())
@@ -242,7 +249,8 @@ def _make(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(cloud.Cloud, "now", staticmethod(lambda: clock.now))
     monkeypatch.setattr(compute, "client", lambda service, *_: spy if service == "ec2" else clients.client(service))
     monkeypatch.setattr(executions, "client", lambda *_: states)
-    monkeypatch.setattr(cleaning, "POLL_SECONDS", 0.0)
+    for flow in (cleaning, launching):
+        monkeypatch.setattr(flow, "POLL_SECONDS", 0.0)
     return World(cloud.cloud(), clock, spy, states, vpc_id)
 
 

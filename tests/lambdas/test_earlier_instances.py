@@ -2,16 +2,9 @@
 
 import pytest
 
-from lambdas import launch_instance
 from lambdas.core.records import Attempt, earlier_instances
-from lambdas.flows import launching
 
 LISTED = Attempt(1, "i-0a", "g4dn.2xlarge", "on_demand", "us-east-1a", 1)
-
-
-@pytest.fixture
-def launch(world, event):
-    return lambda **changes: launch_instance.handler({**event("state_launch_instance"), **changes}, world.context)
 
 
 def tag(launched):
@@ -29,8 +22,7 @@ def test_each_attempt_names_all_before_it_in_their_order(world, launch):
     assert [tag(launched) for launched in world.ec2.launches] == ["", first, f"{first} {second}"]
 
 
-def test_an_instance_that_is_found_later_does_not_change_the_call(world, launch, monkeypatch):
-    monkeypatch.setattr(launching, "POLL_SECONDS", 0.0)
+def test_an_instance_that_is_found_later_does_not_change_the_call(world, launch):
     world.launch(world.register())
     world.ec2.refusals = ["InternalError", "InternalError"]
     world.ec2.on_launch = lambda: world.cloud.runs.note(

@@ -11,9 +11,8 @@ from botocore.parsers import ResponseParserError
 
 from contracts.prices import machine_cost
 from contracts.reasons import RunEnded
-from lambdas import launch_instance, record_run
+from lambdas import record_run
 from lambdas.adapters import clients, compute
-from lambdas.flows import launching
 from lambdas.flows.recording import ended_attempts
 
 ASKED_AT = datetime(2026, 11, 23, 18, 1, tzinfo=UTC)
@@ -27,13 +26,6 @@ def price(usd="0.2834", zone="us-east-1a", kind="g4dn.2xlarge", at=ASKED_AT):
         "InstanceType": kind, "AvailabilityZone": zone, "SpotPrice": usd, "Timestamp": at,
         "ProductDescription": "Linux/UNIX",
     }  # fmt: skip
-
-
-@pytest.fixture
-def launch(world, event, monkeypatch):
-    """Return a function that calls LaunchInstance; its pauses are none."""
-    monkeypatch.setattr(launching, "POLL_SECONDS", 0.0)
-    return lambda **changes: launch_instance.handler({**event("state_launch_instance"), **changes}, world.context)
 
 
 @pytest.fixture

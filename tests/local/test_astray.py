@@ -10,7 +10,9 @@ from ministack.services import stepfunctions
 
 from local import callbacks
 from local.call_log import Call, described, read
+from local.capacity import CapacityFaults
 from local.event_faults import EventFaults
+from local.fault_file import FaultFile
 from local.task_faults import TaskFaults
 from tests.waiting import until
 
@@ -60,6 +62,7 @@ def test_the_last_event_from_before_comes_again_after_each(delivered: Any) -> No
     dispatch(faults, 3, 4)
 
     assert [event["n"] for event in came] == [1, 2, 3, 2, 4, 2]
+    assert FaultFile(path).met() == ["Object Created"] * 2
 
 
 def test_events_of_another_kind_come_at_once(delivered: Any) -> None:
@@ -69,6 +72,17 @@ def test_events_of_another_kind_come_at_once(delivered: Any) -> None:
     dispatch(faults, 1)
 
     assert len(came) == 1
+    assert FaultFile(path).met() == []
+
+
+def test_there_is_nothing_to_replay_before_the_first_event(delivered: Any) -> None:
+    faults, came, path = delivered
+    path.write_text(json.dumps({"Object Created": {"do": "replay"}}))
+
+    dispatch(faults, 1)
+
+    assert len(came) == 1
+    assert FaultFile(path).met() == []
 
 
 @pytest.mark.parametrize(("after", "effects"), [(False, 1), (True, 2)])
@@ -88,6 +102,19 @@ def test_a_task_fails_as_often_as_told(
 
     assert refused.value.error == "Lambda.TooManyRequestsException"
     assert len(done) == effects
+    assert FaultFile(path).met() == ["Cleanup"]
+
+
+def test_faults_ordered_anew_have_met_nothing(tmp_path: Path) -> None:
+    file = FaultFile(tmp_path / "capacity.json")
+    file.order({"*": "InsufficientInstanceCapacity"})
+    before = CapacityFaults(tmp_path / "capacity.json").error_for("g4dn.xlarge", "spot", "us-east-1a")
+    met = file.met()
+
+    file.order({})
+
+    assert (before, met) == ("InsufficientInstanceCapacity", ["*"])
+    assert file.met() == []
 
 
 def scope(service: str, path: str, agent: str, **headers: str) -> dict[str, Any]:
