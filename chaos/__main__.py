@@ -21,7 +21,7 @@ SECONDS_BETWEEN_WORDS = 30.0
 
 def main() -> int:
     """Record a clean run, run the cases that are not finished, say what they gave."""
-    asked = _arguments()
+    asked, began = _arguments(), time.monotonic()
     code = ledger.fingerprint()
     done = ledger.load(code, asked.again)
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
@@ -43,6 +43,7 @@ def main() -> int:
                 pace.step()
             for _ in range(asked.workers):
                 pool.submit(close)
+    print(f"\n{len(running)} cases run in {(time.monotonic() - began) / 60:.0f} minutes.")
     return _conclude([done[name] for name in wanted], done, len(cases))
 
 
@@ -69,7 +70,7 @@ def _wanted(cases: list[Case], asked: argparse.Namespace) -> dict[str, Case]:
 
 def _conclude(rows: list[dict[str, Any]], done: dict[str, dict[str, Any]], known: int) -> int:
     figures = ledger.totals(rows)
-    print(f"\n{ledger.summary(figures)}")
+    print(ledger.summary(figures))
     if ledger.PAGE.exists():
         ledger.PAGE.write_text(ledger.page(ledger.PAGE.read_text(), done.values(), known))
     return int(figures["passed"] != figures["cases"])

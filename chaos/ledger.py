@@ -49,6 +49,7 @@ def totals(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         "cases": len(seen),
         "passed": sum(not row["failures"] for row in seen),
         "with_leftovers": sum(bool(row["leftovers"]) for row in seen),
+        "wrong_verdicts": sum(row["wrong_verdict"] for row in seen),
         "slowest_to_empty_seconds": max(empty, default=0.0),
         "seconds": round(sum(row["seconds"] for row in seen)),
     }
@@ -57,7 +58,8 @@ def totals(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 def summary(figures: Mapping[str, Any]) -> str:
     """Return the totals as a sentence."""
     return (
-        f"{figures['cases']} cases, {figures['passed']} passed, {figures['with_leftovers']} with leftovers; "
+        f"{figures['cases']} cases, {figures['passed']} passed, {figures['with_leftovers']} with leftovers, "
+        f"{figures['wrong_verdicts']} wrong verdicts; "
         f"slowest to the empty inventory: {figures['slowest_to_empty_seconds']:.0f} s."
     )
 

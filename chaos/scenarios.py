@@ -30,11 +30,16 @@ def play(arena: Arena, case: Case) -> Outcome:
     try:
         arn, fired = _BEGIN[case.kind](arena, case)
         _await_end(arena, arn, outcome)
+        record = arena.record(arn)
+        before = arena.objects(record.prefix) if record else set()
+        _await_empty(arena, record, outcome)
         # The sweep, and the machine's own end, come after the execution's.
         with contextlib.suppress(TooLong):
             wait(fired, "the fault to meet the run", FIRE_SECONDS)
         outcome.fired = fired()
-        _await_empty(arena, arn, outcome)
+        if record:
+            _await_nothing(arena, record.run_id, outcome)
+            outcome.lost = sorted(before - arena.objects(record.prefix))
     except (TooLong, FaultRefused, ClientError, DeploymentFailed) as error:
         outcome.problem = str(error)[:300]
     finally:
@@ -53,26 +58,28 @@ def _await_end(arena: Arena, arn: str, outcome: Outcome) -> None:
     outcome.cause = ended.get("cause", "")
     if ended["status"] == "ABORTED":
         wait(lambda: (record := arena.record(arn)) and record.ended_at, "the verdict", EMPTY_WITHIN_SECONDS)
-        outcome.reason = (record.reason_code if (record := arena.record(arn)) else "") or ""
+        if record := arena.record(arn):
+            # One that was over before it could be stopped has no reason, and its own verdict stands.
+            outcome.reason = record.reason_code or record.status
 
 
-def _await_empty(arena: Arena, arn: str, outcome: Outcome) -> None:
-    record, begun = arena.record(arn), time.monotonic()
-    if record is None:
-        outcome.empty_seconds = 0.0
-        return
-    before = arena.objects(record.prefix)
+def _await_empty(arena: Arena, record: RunRecord | None, outcome: Outcome) -> None:
+    """Measure how long anything billable is there; a run that was never registered has nothing."""
+    begun = time.monotonic()
     with contextlib.suppress(TooLong):
-        wait(lambda: not leftovers(arena, record.run_id, schedules=False), "nothing billable", EMPTY_WITHIN_SECONDS)
+        if record:
+            wait(lambda: not leftovers(arena, record.run_id, schedules=False), "nothing billable", EMPTY_WITHIN_SECONDS)
         outcome.empty_seconds = round(time.monotonic() - begun, 1)
-    # With the fault gone, the dead-man schedule has to finish what is left, itself included.
+
+
+def _await_nothing(arena: Arena, run_id: str, outcome: Outcome) -> None:
+    """With the fault gone, the dead-man schedule has to finish what is left, itself included."""
     arena.calm()
-    if left := leftovers(arena, record.run_id):
-        arena.bring_forward(record.run_id)
+    if left := leftovers(arena, run_id):
+        arena.bring_forward(run_id)
         with contextlib.suppress(TooLong):
-            wait(lambda: not leftovers(arena, record.run_id), ", ".join(left), EMPTY_WITHIN_SECONDS)
-    outcome.leftovers = leftovers(arena, record.run_id)
-    outcome.lost = sorted(before - arena.objects(record.prefix))
+            wait(lambda: not leftovers(arena, run_id), ", ".join(left), EMPTY_WITHIN_SECONDS)
+    outcome.leftovers = leftovers(arena, run_id)
 
 
 def _abandon(arena: Arena, arn: str) -> None:
@@ -159,8 +166,8 @@ def _net(arena: Arena, case: Case) -> Begun:
         "heartbeat_timeout_seconds": 3600,
         "max_attempts": 1,
         "n_windows": 90,
-        # The machine's own timer has to be near; the others are not to be overtaken by it.
-        "max_runtime_minutes": 1 if net == "machine" else 10,
+        # The machine's own timer has to be near, though not before training; the others are not to be overtaken by it.
+        "max_runtime_minutes": 4 if net == "machine" else 10,
     }
     arn = arena.start({**LONG, **(catches if net == "catch" else waits)})
     record = wait(lambda: at_phase(arena, arn, "training", 1), "training", RUN_SECONDS)

@@ -8,6 +8,8 @@ from contracts.reasons import REASONS
 
 # A run ends its machine within seconds here; cleanup's own patience and its rounds are the rest.
 EMPTY_WITHIN_SECONDS = 240.0
+# What the record says of a run that was over before its execution could be stopped.
+COMPLETED = "completed"
 
 
 @dataclass
@@ -17,7 +19,7 @@ class Outcome:
     Parameters
     ----------
     status, reason : str
-        Of the execution.
+        Of the execution; the reason of a stopped one is on record: a code, or `completed` when it was stopped too late.
     empty_seconds : float or None
         From the end of the execution to the empty inventory; None when it never was empty.
     leftovers : list of str
@@ -45,13 +47,29 @@ def failures(case: Case, outcome: Outcome) -> list[str]:
     found = [outcome.problem] if outcome.problem else []
     found += [f"left behind: {', '.join(outcome.leftovers)}"] if outcome.leftovers else []
     found += [f"uploaded and gone: {', '.join(outcome.lost)}"] if outcome.lost else []
-    if not outcome.problem and (wrong := _wrong(case, outcome)):
+    if wrong := wrong_verdict(case, outcome):
         found.append(wrong)
     if outcome.empty_seconds is not None and outcome.empty_seconds > EMPTY_WITHIN_SECONDS:
         found.append(f"empty after {outcome.empty_seconds:.0f} s, expected within {EMPTY_WITHIN_SECONDS:.0f} s")
     if not outcome.fired:
         found.append("the fault never met the run: the case proves nothing")
     return found
+
+
+def wrong_verdict(case: Case, outcome: Outcome) -> str:
+    """Return in what a case's verdict is wrong, in a sentence; nothing when it is right or was not seen."""
+    if outcome.problem:
+        return ""
+    good = outcome.status == SUCCEEDED or (outcome.status == "ABORTED" and outcome.reason == COMPLETED)
+    verdict = SUCCEEDED if good else outcome.reason
+    said = f"{outcome.status} {outcome.reason}".strip()
+    if not good and outcome.reason not in REASONS:
+        return f"{said}: expected a reason code"
+    if case.verdicts and verdict not in case.verdicts:
+        return f"{said}: expected {' or '.join(case.verdicts)}, since {case.why}"
+    if not case.verdicts and verdict in LIES:
+        return f"{said} is not what happened"
+    return ""
 
 
 def row(case: Case, outcome: Outcome, seconds: float) -> dict[str, Any]:
@@ -63,19 +81,8 @@ def row(case: Case, outcome: Outcome, seconds: float) -> dict[str, Any]:
         "reason": outcome.reason,
         "empty_seconds": outcome.empty_seconds,
         "leftovers": outcome.leftovers,
+        "wrong_verdict": bool(wrong_verdict(case, outcome)),
         "failures": failures(case, outcome),
         "cause": outcome.cause[:400],
         "seconds": round(seconds, 1),
     }
-
-
-def _wrong(case: Case, outcome: Outcome) -> str:
-    verdict = SUCCEEDED if outcome.status == SUCCEEDED else outcome.reason
-    said = f"{outcome.status} {outcome.reason}".strip()
-    if outcome.status != SUCCEEDED and outcome.reason not in REASONS:
-        return f"{said}: expected a reason code"
-    if case.verdicts and verdict not in case.verdicts:
-        return f"{said}: expected {' or '.join(case.verdicts)}, since {case.why}"
-    if not case.verdicts and verdict in LIES:
-        return f"{said} is not what happened"
-    return ""

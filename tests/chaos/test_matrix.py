@@ -73,6 +73,9 @@ def test_services_refuse_in_their_own_words() -> None:
         ((), {"status": "FAILED", "reason": "InternalError"}, ""),
         ((), {"status": "FAILED", "reason": "OutOfMemory"}, "not what happened"),
         ((), {"status": "FAILED", "reason": "States.Runtime"}, "expected a reason code"),
+        (("Aborted", "SUCCEEDED"), {"status": "ABORTED", "reason": "completed"}, ""),
+        (("Aborted",), {"status": "ABORTED", "reason": "completed"}, "expected Aborted"),
+        (("Aborted",), {"status": "ABORTED", "reason": "failed"}, "expected a reason code"),
         ((), {"leftovers": ["volume vol-1 available"]}, "left behind: volume vol-1"),
         ((), {"lost": ["phase1/a"]}, "uploaded and gone"),
         ((), {"fired": False}, "never met the run"),
@@ -119,15 +122,15 @@ def test_progress_tells_the_minutes_left_at_the_pace_so_far() -> None:
 def test_table_and_page_name_what_failed() -> None:
     bad = passing()
     bad.leftovers = ["instance i-1 running"]
-    rows = [row(case(), passing(), 3.0), {**row(case(), bad, 3.0), "case": "another"}]
+    rows = [row(case(), passing(), 3.0), {**row(case("BootFailed"), bad, 3.0), "case": "another"}]
 
     page = ledger.page(f"before\n{ledger.BEGIN}\nold\n{ledger.END}\nafter\n", rows, 9)
 
-    assert "1  left behind: instance i-1 running" in ledger.line(rows[1])
+    assert "1  left behind: instance i-1 running; SUCCEEDED" in ledger.line(rows[1])
     assert page.startswith("before")
     assert page.endswith("after\n")
     assert "old" not in page
-    assert "9 cases in all. Seen: 2 cases, 1 passed, 1 with leftovers" in page
+    assert "9 cases in all. Seen: 2 cases, 1 passed, 1 with leftovers, 1 wrong verdicts; slowest" in page
     assert "- `another`: left behind: instance i-1 running" in page
 
 
