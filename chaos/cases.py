@@ -161,15 +161,17 @@ def events() -> list[Case]:
 
 def people() -> list[Case]:
     """Return what people do in the middle of a run."""
-    aborted, late = ("Aborted",), ("CollectOutcome", "Cleanup", "RecordRun")
-    stages = ("AcceptRun", "LaunchInstance", "AwaitTraining", "CollectOutcome", "Cleanup", "RecordRun")
+    aborted, late = ("Aborted",), ("CollectOutcome", "Cleanup", "WaitForDeletion", "RecordRun")
+    stages = ("AcceptRun", "LaunchInstance", "WaitForCapacity", "AwaitTraining", *late)
+    # A run that never waits for capacity could not be stopped while it does.
+    short = {"set": {"*": "InsufficientInstanceCapacity"}, "request": {"capacity_wait_minutes": 20}}
     cases = [
         Case(
             f"people abort in {stage}",
             "people",
             aborted if stage not in late else (*aborted, SUCCEEDED),
             "a person stopped it, or came too late",
-            {"do": "abort", "state": stage},
+            {"do": "abort", "state": stage, **(short if stage == "WaitForCapacity" else {})},
         )
         for stage in stages
     ]

@@ -146,7 +146,8 @@ def _people(arena: Arena, case: Case) -> Begun:
         name = f"twice-{time.time_ns()}"
         arn, again = arena.start(REQUEST, name), arena.start(REQUEST, name)
         return arn, lambda: arn == again
-    arn = arena.start(REQUEST)
+    arena.faults.set_capacity(case.fault.get("set", {}))
+    arn = arena.start({**REQUEST, **case.fault.get("request", {})})
     entered = wait(lambda: _entered(arena, arn, case.fault["state"]), case.fault["state"], RUN_SECONDS)
     with contextlib.suppress(ClientError):  # over before it could be stopped: the verdict is then the run's own
         arena.client("stepfunctions").stop_execution(executionArn=arn)

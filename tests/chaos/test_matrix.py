@@ -1,15 +1,17 @@
 """The fault matrix's pure parts: which cases there are, what passes, what is kept."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from chaos import ledger, worker
-from chaos.cases import LIES, Case, calls
+from chaos.cases import LIES, Case, calls, people
 from chaos.matrix import matrix, sample
 from chaos.verdicts import EMPTY_WITHIN_SECONDS, Outcome, failures, row
 from contracts.reasons import REASONS
+from local.deployment import REPOSITORY
 
 KNOWN = {
     ("lambda:Cleanup", "ec2", "TerminateInstances"),
@@ -37,6 +39,13 @@ def test_every_call_of_the_stack_has_every_fault_and_nobody_else_s_has_one() -> 
     assert sum(name.startswith("states:RecordRun") for name in names) == 7
     assert not [name for name in names if "GetCallerIdentity" in name]
     assert {c.kind for c in matrix(KNOWN)} == KINDS
+
+
+def test_a_person_stops_the_run_in_every_state_in_which_time_passes() -> None:
+    text = (REPOSITORY / "statemachine/training.asl.json").read_text().replace("${ExecutionTimeoutSeconds}", "0")
+    lasting = {name for name, state in json.loads(text)["States"].items() if state["Type"] in ("Task", "Wait")}
+
+    assert {c.fault["state"] for c in people() if c.fault["do"] == "abort"} == lasting
 
 
 def test_right_verdicts_are_reason_codes_or_success() -> None:
