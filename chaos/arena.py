@@ -38,6 +38,8 @@ LONG: dict[str, Any] = {
     **REQUEST, "dataset": "long", "models": ["AutoETS"], "refit": "form", "prediction_length": 7, "n_windows": 8,
     "heartbeat_timeout_seconds": 20,
 }  # fmt: skip
+# A spot instance's run makes every call that one on demand makes, and asks for its price beside.
+SPOT = {**REQUEST, "market": "spot"}
 STEP_SECONDS = 0.25
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from chaos.arena import LONG, REQUEST, Arena, TooLong, wait
+from chaos.arena import LONG, REQUEST, SPOT, Arena, TooLong, wait
 from chaos.cases import Case
 from chaos.inventory import leftovers
 from chaos.machine_scenarios import Begun, at_phase, break_machine, met
@@ -99,13 +99,13 @@ def _call(arena: Arena, case: Case) -> Begun:
     if caller != "instance":
         rule["headers"] = {"User-Agent": f"app/{caller.partition(':')[2]}"}
     proxy.set(rule)
-    arn = arena.start(REQUEST)
+    arn = arena.start(SPOT)
     return arn, lambda: bool(proxy.fired())
 
 
 def _task(arena: Arena, case: Case) -> Begun:
     arena.faults.set_tasks({case.fault["state"]: case.fault["fault"]})
-    return arena.start(REQUEST), lambda: case.fault["state"] in arena.faults.met()
+    return arena.start(SPOT), lambda: case.fault["state"] in arena.faults.met()
 
 
 def _events(arena: Arena, case: Case) -> Begun:

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from chaos.arena import REQUEST, Arena, wait
+from chaos.arena import SPOT, Arena, wait
 from chaos.cases import Case, Known
 from chaos.scenarios import RUN_SECONDS, play
 from chaos.verdicts import Outcome, row
@@ -20,7 +20,7 @@ def clean_calls() -> set[Known]:
     """Run once with nothing wrong; returns each caller, service and operation."""
     arena = _arena[0]
     arena.forget_month()
-    arn = arena.start(REQUEST)
+    arn = arena.start(SPOT)
     wait(lambda: arena.execution(arn)["status"] != "RUNNING", "the clean run to end", RUN_SECONDS)
     ended = arena.execution(arn)
     if ended["status"] != "SUCCEEDED":
