@@ -163,15 +163,21 @@ def people() -> list[Case]:
     """Return what people do in the middle of a run."""
     aborted, late = ("Aborted",), ("CollectOutcome", "Cleanup", "WaitForDeletion", "RecordRun")
     stages = ("AcceptRun", "LaunchInstance", "WaitForCapacity", "AwaitTraining", *late)
-    # A run that never waits for capacity could not be stopped while it does.
-    short = {"set": {"*": "InsufficientInstanceCapacity"}, "request": {"capacity_wait_minutes": 20}}
+    # What makes a run wait in the two states that most runs never enter.
+    refusal = {"service": "ec2", "operation": "TerminateInstances", "error": {"code": CODES["ec2"][0], "status": 403}}
+    waits: dict[str, dict[str, Any]] = {
+        "WaitForCapacity": {
+            "set": {"*": "InsufficientInstanceCapacity"}, "request": {"capacity_wait_minutes": 20},
+        },
+        "WaitForDeletion": {"rules": (refusal,)},
+    }  # fmt: skip
     cases = [
         Case(
             f"people abort in {stage}",
             "people",
             aborted if stage not in late else (*aborted, SUCCEEDED),
             "a person stopped it, or came too late",
-            {"do": "abort", "state": stage, **(short if stage == "WaitForCapacity" else {})},
+            {"do": "abort", "state": stage, **waits.get(stage, {})},
         )
         for stage in stages
     ]
@@ -233,5 +239,6 @@ def nets() -> list[Case]:
         Case("net catch paths alone", "net", ("HeartbeatLost",), why, {"net": "catch"}),
         Case("net status-change rule alone", "net", ("Aborted",), why, {"net": "rule"}),
         Case("net dead-man schedule alone", "net", ("ExecutionTimedOut",), why, {"net": "dead man"}),
-        Case("net machine alone", "net", (), why, {"net": "machine"}),
+        # The workflow, which nobody told, is stopped once the machine has gone.
+        Case("net machine alone", "net", ("Aborted",), why, {"net": "machine"}),
     ]

@@ -147,16 +147,22 @@ def _people(arena: Arena, case: Case) -> Begun:
         arn, again = arena.start(REQUEST, name), arena.start(REQUEST, name)
         return arn, lambda: arn == again
     arena.faults.set_capacity(case.fault.get("set", {}))
+    arena.aws.set(*case.fault.get("rules", ()))
     arn = arena.start({**REQUEST, **case.fault.get("request", {})})
     entered = wait(lambda: _entered(arena, arn, case.fault["state"]), case.fault["state"], RUN_SECONDS)
+    arena.aws.set()
     with contextlib.suppress(ClientError):  # over before it could be stopped: the verdict is then the run's own
         arena.client("stepfunctions").stop_execution(executionArn=arn)
     return arn, lambda: bool(entered)
 
 
 def _entered(arena: Arena, arn: str, state: str) -> bool:
+    ended = arena.execution(arn)["status"] != "RUNNING"
     pages = arena.client("stepfunctions").get_execution_history(executionArn=arn, maxResults=1000)
-    return any(event.get("stateEnteredEventDetails", {}).get("name") == state for event in pages["events"])
+    entered = any(event.get("stateEnteredEventDetails", {}).get("name") == state for event in pages["events"])
+    if ended and not entered:
+        raise TooLong(f"expected the run to enter {state}, found it ended without")
+    return entered
 
 
 def _net(arena: Arena, case: Case) -> Begun:
