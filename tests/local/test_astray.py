@@ -65,19 +65,14 @@ def test_the_last_event_from_before_comes_again_after_each(delivered: Any) -> No
     assert FaultFile(path).met() == ["Object Created"] * 2
 
 
-def test_events_of_another_kind_come_at_once(delivered: Any) -> None:
+@pytest.mark.parametrize(
+    "fault", [{"EC2 Instance State-change Notification": {"do": "drop"}}, {"Object Created": {"do": "replay"}}]
+)
+def test_events_of_another_kind_come_at_once_and_before_the_first_there_is_nothing_to_replay(
+    delivered: Any, fault: dict[str, Any]
+) -> None:
     faults, came, path = delivered
-    path.write_text(json.dumps({"EC2 Instance State-change Notification": {"do": "drop"}}))
-
-    dispatch(faults, 1)
-
-    assert len(came) == 1
-    assert FaultFile(path).met() == []
-
-
-def test_there_is_nothing_to_replay_before_the_first_event(delivered: Any) -> None:
-    faults, came, path = delivered
-    path.write_text(json.dumps({"Object Created": {"do": "replay"}}))
+    path.write_text(json.dumps(fault))
 
     dispatch(faults, 1)
 
