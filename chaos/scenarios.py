@@ -35,6 +35,10 @@ def play(arena: Arena, case: Case) -> Outcome:
         record = arena.record(arn)
         before = arena.objects(record.prefix) if record else set()
         _await_empty(arena, record, outcome)
+        if outcome.status == "ABORTED":
+            _await_verdict(arena, arn, outcome)
+            # An AcceptRun under way when it was stopped may have registered the run since.
+            record = arena.record(arn)
         # The sweep, and the machine's own end, come after the execution's.
         with contextlib.suppress(TooLong):
             wait(fired, "the fault to meet the run", FIRE_SECONDS)
@@ -58,11 +62,14 @@ def _await_end(arena: Arena, arn: str, outcome: Outcome) -> None:
     ended = arena.execution(arn)
     outcome.status, outcome.reason = ended["status"], ended.get("error", "")
     outcome.cause = ended.get("cause", "")
-    if ended["status"] == "ABORTED":
-        wait(lambda: (record := arena.record(arn)) and record.ended_at, "the verdict", EMPTY_WITHIN_SECONDS)
-        if record := arena.record(arn):
-            # One that was over before it could be stopped has no reason, and its own verdict stands.
-            outcome.reason = record.reason_code or record.status
+
+
+def _await_verdict(arena: Arena, arn: str, outcome: Outcome) -> None:
+    """Take the reason of a stopped execution from the record, where the sweep writes it."""
+    wait(lambda: (record := arena.record(arn)) and record.ended_at, "the verdict", EMPTY_WITHIN_SECONDS)
+    if record := arena.record(arn):
+        # One that was over before it could be stopped has no reason, and its own verdict stands.
+        outcome.reason = record.reason_code or record.status
 
 
 def _await_empty(arena: Arena, record: RunRecord | None, outcome: Outcome) -> None:

@@ -21,8 +21,7 @@ class Outcome:
     status, reason : str
         Of the execution; the reason of a stopped one is on record: a code, or `completed` when it was stopped too late.
     empty_seconds : float or None
-        From the end of the execution, or of a stopped one from its verdict on record, to the empty inventory; None when
-        it never was empty.
+        From the end of the execution to the empty inventory; None when it never was empty.
     leftovers : list of str
         What was there when waiting ended.
     lost : list of str
