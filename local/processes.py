@@ -19,7 +19,7 @@ POLL_SECONDS = 0.05
 def find(variable: str, value: str) -> list[int]:
     """Return the ids of the living processes whose environment holds `variable=value`, this one left out."""
     marker = f"{variable}={value}".encode()
-    return [pid for pid in _ids() if pid != os.getpid() and _carries(pid, marker)]
+    return [pid for pid in _ids() if pid != os.getpid() and marker in environment(pid)]
 
 
 def command_line(pid: int) -> str:
@@ -27,6 +27,13 @@ def command_line(pid: int) -> str:
     with contextlib.suppress(OSError):
         return (PROCESSES / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     return ""
+
+
+def environment(pid: int) -> list[bytes]:
+    """Return the `NAME=value` entries of a process's environment, none when it is gone or a zombie."""
+    with contextlib.suppress(OSError):
+        return (PROCESSES / str(pid) / "environ").read_bytes().split(b"\0")
+    return []
 
 
 def state(pid: int) -> str:
@@ -83,10 +90,3 @@ def _wait_until_none(search: Callable[[], list[int]], seconds: float) -> bool:
 
 def _ids() -> Iterator[int]:
     return (int(entry.name) for entry in PROCESSES.iterdir() if entry.name.isdigit())
-
-
-def _carries(pid: int, marker: bytes) -> bool:
-    with contextlib.suppress(OSError):
-        # A zombie has no environment any more, so it is not found: it is dead, only not yet collected.
-        return marker in (PROCESSES / str(pid) / "environ").read_bytes().split(b"\0")
-    return False

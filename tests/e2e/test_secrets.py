@@ -2,7 +2,6 @@
 
 import base64
 import re
-from pathlib import Path
 
 import pytest
 
@@ -26,8 +25,7 @@ def _credentials(instance_id: str) -> list[bytes]:
     names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
     found = set()
     for pid in processes.find(INSTANCE_MARKER, instance_id):
-        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        found |= {v.partition(b"=")[2] for v in variables if v.decode().startswith(names)}
+        found |= {v.partition(b"=")[2] for v in processes.environment(pid) if v.decode().startswith(names)}
     return sorted(found)
 
 

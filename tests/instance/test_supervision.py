@@ -12,6 +12,7 @@ from contracts.documents import parse
 from instance.identity import Folders
 from instance.state_report import StateReport, utc_now
 from instance.supervisor import Supervisor
+from local import processes
 from tests.instance.samples import FOLDER
 from tests.instance.supervised import Notice, Scene
 from tests.instance.test_state_reports import IDENTITY
@@ -265,8 +266,7 @@ def test_a_missing_manifest_is_a_failed_boot(scene: Scene) -> None:
 
 def alive(pid: int) -> bool:
     for _ in range(50):
-        status = Path(f"/proc/{pid}/status")
-        if not status.exists() or "State:\tZ" in status.read_text():
+        if processes.state(pid) in ("", "Z"):
             return False
         time.sleep(0.02)
     return True
