@@ -181,6 +181,19 @@ def people() -> list[Case]:
         )
         for stage in stages
     ]
+    # The sweep stops what it finds redriven. A stop that came too late, or before there was a run, may end in success.
+    ended = ("RunEnded", *aborted)
+    cases += [
+        Case(
+            f"people abort in {stage} and redrive {'after the sweep' if swept else 'at once'}",
+            "people",
+            ended if stage not in late and (swept or stage != "AcceptRun") else (*ended, SUCCEEDED),
+            "a run that has ended stays ended, and its record says what it ended as",
+            {"do": "redrive", "state": stage, "swept": swept, **waits.get(stage, {})},
+        )
+        for stage in stages
+        for swept in (False, True)
+    ]
     return [*cases, Case("people start twice at once", "people", (SUCCEEDED,), "one run", {"do": "twice"})]
 
 

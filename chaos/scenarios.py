@@ -8,7 +8,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from chaos.arena import LONG, REQUEST, SPOT, Arena, TooLong, wait
-from chaos.cases import Case
+from chaos.cases import SUCCEEDED, Case
 from chaos.inventory import leftovers
 from chaos.machine_scenarios import Begun, at_phase, break_machine, met
 from chaos.verdicts import EMPTY_WITHIN_SECONDS, Outcome
@@ -46,6 +46,7 @@ def play(arena: Arena, case: Case) -> Outcome:
         if record:
             _await_nothing(arena, record.run_id, outcome)
             outcome.lost = sorted(before - arena.objects(record.prefix))
+            outcome.recorded = _recorded(arena, arn)
     except (TooLong, FaultRefused, ClientError, DeploymentFailed) as error:
         outcome.problem = str(error)[:300]
     finally:
@@ -66,10 +67,15 @@ def _await_end(arena: Arena, arn: str, outcome: Outcome) -> None:
 
 def _await_verdict(arena: Arena, arn: str, outcome: Outcome) -> None:
     """Take the reason of a stopped execution from the record, where the sweep writes it."""
-    wait(lambda: (record := arena.record(arn)) and record.ended_at, "the verdict", EMPTY_WITHIN_SECONDS)
-    if record := arena.record(arn):
-        # One that was over before it could be stopped has no reason, and its own verdict stands.
-        outcome.reason = record.reason_code or record.status
+    wait(lambda: _recorded(arena, arn), "the verdict", EMPTY_WITHIN_SECONDS)
+    # One that was over before it could be stopped has no reason, and its own verdict stands.
+    outcome.reason = _recorded(arena, arn)
+
+
+def _recorded(arena: Arena, arn: str) -> str:
+    """Return what the record says that a run ended as, "" when it has no verdict."""
+    record = arena.record(arn)
+    return (record.reason_code or record.status) if record and record.ended_at else ""
 
 
 def _await_empty(arena: Arena, record: RunRecord | None, outcome: Outcome) -> None:
@@ -162,16 +168,33 @@ def _people(arena: Arena, case: Case) -> Begun:
     arena.aws.set()
     with contextlib.suppress(ClientError):  # over before it could be stopped: the verdict is then the run's own
         arena.client("stepfunctions").stop_execution(executionArn=arn)
+    if case.fault["do"] == "redrive":
+        _redrive(arena, arn, case.fault["swept"])
     return arn, lambda: bool(entered)
+
+
+def _redrive(arena: Arena, arn: str, swept: bool) -> None:
+    """Redrive an execution that was stopped, once its run has its verdict or before; a success is not redriven."""
+    states = arena.client("stepfunctions")
+    if swept:
+        wait(lambda: _recorded(arena, arn), "the verdict", EMPTY_WITHIN_SECONDS)
+    if arena.execution(arn)["status"] == SUCCEEDED:
+        return
+    states.redrive_execution(executionArn=arn)
+    wait(lambda: "ExecutionRedriven" in (e["type"] for e in _history(arena, arn)), "the redrive", FIRE_SECONDS)
 
 
 def _entered(arena: Arena, arn: str, state: str) -> bool:
     ended = arena.execution(arn)["status"] != "RUNNING"
-    pages = arena.client("stepfunctions").get_execution_history(executionArn=arn, maxResults=1000)
-    entered = any(event.get("stateEnteredEventDetails", {}).get("name") == state for event in pages["events"])
+    entered = any(event.get("stateEnteredEventDetails", {}).get("name") == state for event in _history(arena, arn))
     if ended and not entered:
         raise TooLong(f"expected the run to enter {state}, found it ended without")
     return entered
+
+
+def _history(arena: Arena, arn: str) -> list[dict[str, Any]]:
+    states = arena.client("stepfunctions")
+    return list(states.get_execution_history(executionArn=arn, maxResults=1000)["events"])
 
 
 def _net(arena: Arena, case: Case) -> Begun:

@@ -5,11 +5,10 @@ from typing import Any
 
 from chaos.cases import LIES, SUCCEEDED, Case
 from contracts.reasons import REASONS
+from lambdas.core.verdict import COMPLETED, ENDED
 
 # A run ends its machine within seconds here; cleanup's own patience and its rounds are the rest.
 EMPTY_WITHIN_SECONDS = 240.0
-# What the record says of a run that was over before its execution could be stopped.
-COMPLETED = "completed"
 
 
 @dataclass
@@ -20,6 +19,8 @@ class Outcome:
     ----------
     status, reason : str
         Of the execution; the reason of a stopped one is on record: a code, or `completed` when it was stopped too late.
+    recorded : str
+        What the run's record says that it ended as, a code or `completed`; "" when it has no verdict.
     empty_seconds : float or None
         From the end of the execution to the empty inventory; None when it never was empty.
     leftovers : list of str
@@ -35,6 +36,7 @@ class Outcome:
     status: str = ""
     reason: str = ""
     cause: str = ""
+    recorded: str = ""
     empty_seconds: float | None = None
     leftovers: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
@@ -69,7 +71,16 @@ def wrong_verdict(case: Case, outcome: Outcome) -> str:
         return f"{said}: expected {' or '.join(case.verdicts)}, since {case.why}"
     if not case.verdicts and verdict in LIES:
         return f"{said} is not what happened"
+    if outcome.recorded and not _agrees(verdict, outcome.recorded):
+        return f"{said}: the run's record says {outcome.recorded}"
     return ""
+
+
+def _agrees(verdict: str, recorded: str) -> bool:
+    """Whether execution and record tell the same; a redrive of a run that has ended says that it had."""
+    if verdict == ENDED:
+        return recorded not in (ENDED, COMPLETED)
+    return recorded == (COMPLETED if verdict == SUCCEEDED else verdict)
 
 
 def row(case: Case, outcome: Outcome, seconds: float) -> dict[str, Any]:

@@ -9,6 +9,7 @@ BUCKET='@@BUCKET@@'
 ROLE_ID='@@ROLE_ID@@'
 export AWS_DEFAULT_REGION='@@REGION@@'
 export AWS_SDK_UA_APP_ID=instance # in the user agent of its calls, which CloudTrail keeps
+export AWS_RETRY_MODE=standard AWS_MAX_ATTEMPTS=10 # a minute of patience with a network that comes and goes
 ROOT="${CHRONOS_ROOT:-}"
 HOME_DIR="$ROOT/opt/chronos"
 STATE_DIR="$HOME_DIR/state"
@@ -34,7 +35,7 @@ say() { # what the next heartbeat says; plain characters only, since it goes int
   tr -cd 'A-Za-z0-9 .,:;/_=()-' <<<"$1" | head -c 300 >"$STATE_DIR/message"
 }
 
-put() { aws s3api put-object --bucket "$BUCKET" --key "$FOLDER$1" --body "$2" >/dev/null; }
+put() { aws s3api put-object --bucket "$BUCKET" --key "$FOLDER$1" --body "$2" --cli-connect-timeout 10 >/dev/null; }
 
 write_state() { # status, error as JSON
   local seq=0
@@ -89,6 +90,7 @@ leave() { # whatever happened: the logs, a terminal state, and the machine is sw
   trap '' ERR TERM INT HUP
   set +e
   stop_beating
+  export AWS_MAX_ATTEMPTS=3 # a machine without a network is to be off soon
   if [[ ! -e "$STATE_DIR/terminal" && -n "$FOLDER" ]]; then
     echo "$(now) $FAILURE"
     sleep 0.2 # tee writes the log on its own time

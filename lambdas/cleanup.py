@@ -7,7 +7,7 @@ from lambdas.adapters.cloud import Cloud, cloud
 from lambdas.adapters.telemetry import about, logger
 from lambdas.core.evidence import located
 from lambdas.core.records import RunRecord
-from lambdas.core.verdict import standing
+from lambdas.core.verdict import assumed, standing
 from lambdas.flows import evidence
 from lambdas.flows.cleaning import REARM_SECONDS, clean
 from lambdas.flows.recording import close, end_billing
@@ -23,14 +23,15 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     rounds = state.get("cleanup", {}).get("rounds", 0) + 1
     record = found.runs.of_execution(event["execution_arn"])
     where = evidence.address(found, record, event["execution_arn"])
+    outcome = state.get("outcome") or assumed(state.get("error"))
     if rounds == 1:
-        _keep_evidence(found, record, event["execution_arn"], state)
+        _keep_evidence(found, record, event["execution_arn"], state, outcome)
     if record is None:
-        verdict = _verdict(state["outcome"], [], where)
+        verdict = _verdict(outcome, [], where)
         return {"everything_gone": True, "done": True, "rounds": rounds, "verdict": verdict}
     about(record.run_id)
-    verdict = standing(record, state["outcome"])
-    left = _clean(found, record)
+    verdict = standing(record, outcome)
+    left = _clean(found, record, outcome["reason_code"] or "")
     if left and rounds >= MAX_ROUNDS:
         logger.error("leftovers remain, the dead-man switch goes on", extra={"left": left})
         found.schedules.arm(record.run_id, found.now() + REARM_SECONDS)
@@ -42,18 +43,19 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     }
 
 
-def _keep_evidence(found: Cloud, record: RunRecord | None, execution_arn: str, state: dict[str, Any]) -> None:
+def _keep_evidence(
+    found: Cloud, record: RunRecord | None, execution_arn: str, state: dict[str, Any], end: dict[str, Any]
+) -> None:
     """Keep what CollectOutcome did not: of an execution without a run, and of an outcome that had to be assumed."""
-    end = state["outcome"]
     if record is None and end["reason_code"]:
         evidence.keep_refusal(found, execution_arn, end["reason_code"], end["cause"], state.get("error", state))
-    elif record and end["reason_code"] == "InternalError" and not record.closed_at:
+    elif record and "outcome" not in state and not record.closed_at:
         evidence.keep(found, record, end["reason_code"], end["cause"], state.get("error"))
 
 
-def _clean(found: Cloud, record: RunRecord) -> list[str]:
+def _clean(found: Cloud, record: RunRecord, code: str) -> list[str]:
     """Run one round of cleanup; returns what is left."""
-    record = close(found, record)
+    record = close(found, record, code)
     receipt = clean(found, record, "state_machine", PATIENCE_SECONDS)
     if receipt["everything_gone"]:
         end_billing(found, record)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from contracts.reasons import ArtifactsInvalid
+from lambdas.adapters.clients import repeatable
 from lambdas.adapters.cloud import Cloud, cloud
 from lambdas.adapters.telemetry import about, logger
 from lambdas.core.records import RunRecord
@@ -14,6 +15,7 @@ from lambdas.flows.verifying import verify_artifacts
 
 
 @logger.inject_lambda_context(clear_state=True)
+@repeatable
 def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     """Return the outcome of the attempt: completed only when every artifact is in the bucket as claimed, and kept."""
     found = cloud()

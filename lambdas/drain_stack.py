@@ -55,7 +55,7 @@ def _stopped_runs(found: Cloud) -> list[RunRecord]:
     for arn in executions.running(found.settings.state_machine_arn):
         record = found.runs.of_execution(arn)
         if record:
-            records.append(close(found, record))
+            records.append(close(found, record, "Aborted"))
         executions.stop(arn, "Aborted", STOPPED)
     return records
 

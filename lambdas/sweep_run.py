@@ -10,6 +10,7 @@ from lambdas.adapters import executions
 from lambdas.adapters.cloud import Cloud, cloud
 from lambdas.adapters.telemetry import about, emit, logger
 from lambdas.core.records import RunRecord
+from lambdas.core.verdict import ENDED
 from lambdas.flows import evidence
 from lambdas.flows.cleaning import REARM_SECONDS, clean, find
 from lambdas.flows.recording import close, end_billing, publish, record_verdict, recost
@@ -40,15 +41,16 @@ def handler(event: dict[str, Any], _context: Any) -> None:
     if by_time:
         # This schedule has fired: before anything else can fail, another one is armed.
         found.schedules.arm(record.run_id, found.now() + REARM_SECONDS, fired=event.get("schedule", record.run_id))
-    record = close(found, record)
     verdict = _verdict(event, by_time)
+    record = close(found, record, verdict.get("reason_code", ""))
+    verdict = _first(record, verdict)
     if by_time:
         _stop(record, "ExecutionTimedOut", "")
     _sweep(found, record, DEAD_MAN if by_time else "status_change", verdict)
     _conclude(found, found.runs.load(record.run_id) or record, verdict)
     if not by_time and verdict["status"] != "completed":
         # Redriven before this event came, the execution waits for a run that is closed now. Nothing is paid for that.
-        _stop(record, "RunEnded", "")
+        _stop(record, ENDED, "")
 
 
 def _expect_none(event: dict[str, Any]) -> None:
@@ -93,7 +95,19 @@ def _verdict(event: dict[str, Any], by_time: bool) -> Document:
     if "Next: " not in said:
         # What a person gives as the cause of a stop, or AWS as that of a failure, is the detail of ours.
         said = explain(code, f"{detail.get('error') or ''} {said}")
-    return {"status": "aborted" if code == "Aborted" else "failed", "reason_code": code, "cause": said}
+    return {"status": _status(code), "reason_code": code, "cause": said}
+
+
+def _first(record: RunRecord, verdict: Document) -> Document:
+    """Return the verdict to record: a redrive says RunEnded of a run that was closed for a reason of its own."""
+    code = record.closed_as
+    if verdict.get("reason_code") != ENDED or code in ("", ENDED):
+        return verdict
+    return {"status": _status(code), "reason_code": code, "cause": explain(code, "")}
+
+
+def _status(code: str) -> str:
+    return "aborted" if code == "Aborted" else "failed"
 
 
 def _code(detail: Document) -> str:

@@ -39,6 +39,7 @@ class RunRecord:
     was asked for last, at `rung_at`, counted on over the rounds of an attempt that has asked since `capacity_since`;
     while the run waits for capacity it is the one to be asked next, and `launch_started_at` says when. Until
     `in_flight_until` EC2 may still give, or hide, an instance that an earlier attempt asked for without an answer.
+    `closed_as` is the reason code of the end for which the run was closed, "" for a success; the verdict comes later.
     """
 
     run_id: str
@@ -73,6 +74,7 @@ class RunRecord:
     error_code: str = ""
     error_message: str = ""
     closed_at: int = 0
+    closed_as: str = ""
     ended_at: int = 0
     reason_code: str = ""
     cause: str = ""

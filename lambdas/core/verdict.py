@@ -125,6 +125,20 @@ def outcome(record: RunRecord | None, end: Ending, now: int) -> Document:
     return _outcome("failed", end.code, cause)
 
 
+def assumed(error: Document | None) -> Document:
+    """Return the outcome of a run that CollectOutcome failed to judge: artifacts that nobody verified are no success.
+
+    Parameters
+    ----------
+    error : dict or None
+        `Error` and `Cause` that Step Functions caught from CollectOutcome.
+    """
+    name = (error or {}).get("Error", "")
+    code = name if name in _CALL_FAILED else "InternalError"
+    said = " ".join(part for part in ("" if code == name else name, _message(error)) if part)
+    return _outcome("failed", code, explain(code, f"CollectOutcome could not judge the run: {said}"))
+
+
 def _outcome(status: str, code: str | None, cause: str | None, next_attempt: int | None = None) -> Document:
     following = "retry" if next_attempt else "cleanup"
     return {"status": status, "reason_code": code, "cause": cause, "next": following, "next_attempt": next_attempt}

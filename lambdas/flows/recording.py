@@ -69,10 +69,13 @@ def recost(cloud: Cloud, record: RunRecord) -> RunRecord:
         return cloud.runs.load(record.run_id) or record
 
 
-def close(cloud: Cloud, record: RunRecord) -> RunRecord:
-    """End the run for everybody: from now on nothing launches for it and nothing settles it. May be repeated."""
+def close(cloud: Cloud, record: RunRecord, code: str) -> RunRecord:
+    """End the run for everybody: from now on nothing launches for it and nothing settles it. May be repeated.
+
+    The reason code of the end is kept with that: a redrive, which ends as RunEnded, may come before the verdict.
+    """
     try:
-        return cloud.runs.close(record, {"closed_at": cloud.now(), "task_token": ""})
+        return cloud.runs.close(record, {"closed_at": cloud.now(), "closed_as": code, "task_token": ""})
     except Superseded:
         return cloud.runs.load(record.run_id) or record
 

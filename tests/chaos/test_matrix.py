@@ -27,7 +27,7 @@ def case(*verdicts: str) -> Case:
 
 
 def passing() -> Outcome:
-    return Outcome("SUCCEEDED", "", "", 1.0)
+    return Outcome("SUCCEEDED", empty_seconds=1.0)
 
 
 def test_every_call_of_the_stack_has_every_fault_and_nobody_else_s_has_one() -> None:
@@ -41,11 +41,12 @@ def test_every_call_of_the_stack_has_every_fault_and_nobody_else_s_has_one() -> 
     assert {c.kind for c in matrix(KNOWN)} == KINDS
 
 
-def test_a_person_stops_the_run_in_every_state_in_which_time_passes() -> None:
+def test_a_person_stops_the_run_in_every_state_in_which_time_passes_and_redrives_it() -> None:
     text = (REPOSITORY / "statemachine/training.asl.json").read_text().replace("${ExecutionTimeoutSeconds}", "0")
     lasting = {name for name, state in json.loads(text)["States"].items() if state["Type"] in ("Task", "Wait")}
 
-    assert {c.fault["state"] for c in people() if c.fault["do"] == "abort"} == lasting
+    for what in ("abort", "redrive"):
+        assert {c.fault["state"] for c in people() if c.fault["do"] == what} == lasting
 
 
 def test_right_verdicts_are_reason_codes_or_success() -> None:
@@ -85,6 +86,12 @@ def test_services_refuse_in_their_own_words() -> None:
         (("Aborted", "SUCCEEDED"), {"status": "ABORTED", "reason": "completed"}, ""),
         (("Aborted",), {"status": "ABORTED", "reason": "completed"}, "expected Aborted"),
         (("Aborted",), {"status": "ABORTED", "reason": "failed"}, "expected a reason code"),
+        ((), {"recorded": "completed"}, ""),
+        ((), {"recorded": "HeartbeatLost"}, "record says HeartbeatLost"),
+        ((), {"status": "FAILED", "reason": "HeartbeatLost", "recorded": "HeartbeatLost"}, ""),
+        ((), {"status": "FAILED", "reason": "HeartbeatLost", "recorded": "completed"}, "record says completed"),
+        ((), {"status": "FAILED", "reason": "RunEnded", "recorded": "Aborted"}, ""),
+        ((), {"status": "FAILED", "reason": "RunEnded", "recorded": "RunEnded"}, "record says RunEnded"),
         ((), {"leftovers": ["volume vol-1 available"]}, "left behind: volume vol-1"),
         ((), {"lost": ["phase1/a"]}, "uploaded and gone"),
         ((), {"fired": False}, "never met the run"),

@@ -67,7 +67,14 @@ def test_a_failed_cleanup_can_never_lead_to_success_by_itself(states):
 
     assert states["Cleanup"]["Catch"][0]["Next"] == "AssumeLeftovers"
     assert (assumed["status"], assumed["reason_code"]) == ("failed", "CleanupIncomplete")
-    assert states["AssumeFailure"]["Result"]["status"] == "failed"
+
+
+def test_an_outcome_that_cannot_be_collected_is_left_to_cleanup_and_not_made_up(states):
+    """Cleanup takes a run without an outcome for failed; what CollectOutcome failed of stands in for it."""
+    (caught,) = states["CollectOutcome"]["Catch"]
+
+    assert (caught["ErrorEquals"], caught["ResultPath"], caught["Next"]) == (["States.ALL"], "$.error", "Cleanup")
+    assert [name for name, state in states.items() if state.get("ResultPath") == "$.outcome"] == ["CollectOutcome"]
 
 
 def test_success_needs_a_completed_verdict(states):

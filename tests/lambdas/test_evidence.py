@@ -146,14 +146,29 @@ def test_an_execution_that_was_refused_keeps_why_under_its_own_name(world, event
     assert told["caught"] == {"error": "RequestInvalid", "cause": '{"errorMessage": "modles"}'}
 
 
-def test_an_outcome_that_had_to_be_assumed_has_evidence_too(world, event, console, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        ({"Error": "Lambda.Unknown", "Cause": "killed"}, "InternalError", "run: Lambda.Unknown killed Next"),
+        ({"Error": "PermissionMissing", "Cause": '{"errorMessage": "GetItem was refused."}'}, "PermissionMissing",
+         "run: GetItem was refused. Next"),
+        ({"Error": "AwsUnavailable", "Cause": '{"errorMessage": "SlowDown"}'}, "AwsUnavailable", "run: SlowDown Next"),
+        # What the run would end as cannot be what CollectOutcome itself ended with.
+        ({"Error": "OutOfMemory", "Cause": ""}, "InternalError", "run: OutOfMemory Next"),
+    ],
+)  # fmt: skip
+def test_a_run_whose_outcome_could_not_be_collected_failed_and_has_evidence(
+    world, event, console, monkeypatch, error, code, said
+):
     monkeypatch.setattr(cleanup, "PATIENCE_SECONDS", 5)
     world.launch(world.register(), stage="training", task_token="token")
-    outcome = {"status": "failed", "reason_code": "InternalError", "cause": "It failed. Next: read the log."}
-    state = {"outcome": outcome, "error": {"Error": "Lambda.Unknown", "Cause": "out of memory"}}
 
-    assert clean(world, event, state)["cause"] == f"It failed. Next: read the log. Evidence: {LOGS}"
-    assert ending(world)["caught"] == {"error": "Lambda.Unknown", "cause": "out of memory"}
+    verdict = clean(world, event, {"run": {}, "error": error})
+
+    assert (verdict["status"], verdict["reason_code"]) == ("failed", code)
+    assert f"CollectOutcome could not judge the {said}: " in verdict["cause"]
+    assert verdict["cause"].endswith(f"Evidence: {LOGS}")
+    assert ending(world)["caught"] == {"error": error["Error"], "cause": error["Cause"]}
 
 
 def test_the_causes_of_leftovers_name_the_evidence_last(world, event, monkeypatch):

@@ -5,10 +5,11 @@ import json
 
 import pytest
 
-from contracts.reasons import RunEnded
+from contracts.reasons import REASONS, RunEnded, explain
 from lambdas import accept_run, await_training, cleanup, collect_outcome, launch_instance, record_run, sweep_run
 from lambdas.adapters.runs_table import Superseded
 from lambdas.core.budget import month_of
+from lambdas.flows.recording import close
 
 
 @pytest.fixture
@@ -128,6 +129,32 @@ def test_whoever_closed_a_run_says_why_it_ended_not_the_redrive(world, event, tr
 
     assert (answer["recorded"], answer["reason_code"]) == (False, "RunEnded")
     assert world.load().ended_at == 0
+
+
+@pytest.mark.parametrize(
+    ("closed_as", "status", "code"),
+    [
+        ("Aborted", "aborted", "Aborted"),
+        ("HeartbeatLost", "failed", "HeartbeatLost"),
+        ("", "failed", "RunEnded"),
+        ("RunEnded", "failed", "RunEnded"),
+    ],
+)
+def test_a_redrive_that_ends_before_the_verdict_is_written_does_not_take_its_place(
+    world, event, trained, monkeypatch, closed_as, status, code
+):
+    """The event of the redriven execution's end overtakes the sweep that closed the run."""
+    monkeypatch.setattr("lambdas.flows.recording._metrics", lambda *_: {})
+    monkeypatch.setattr(sweep_run, "PATIENCE_SECONDS", 5)
+    close(world.cloud, trained, closed_as)
+    payload = event("stepfunctions_execution_failed")
+    payload["detail"] |= {"error": "RunEnded", "cause": explain("RunEnded", "It is being cleaned up.")}
+
+    sweep_run.handler(payload, world.context)
+
+    record = world.load()
+    assert (record.status, record.reason_code) == (status, code)
+    assert record.cause.startswith(REASONS[code].sentence)
 
 
 def test_before_its_run_is_closed_a_redriven_state_goes_on(world, event, trained):
