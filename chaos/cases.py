@@ -9,13 +9,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 SUCCEEDED = "SUCCEEDED"
-# Codes that would be a lie whatever AWS call failed: they blame the request, the data, the market or a person.
-LIES = frozenset({
-    "RequestInvalid", "DatasetInvalid", "QuotaTooLow", "CostCapTooLow", "MonthlyBudgetExceeded", "CapacityUnavailable",
-    "TrainingDiverged", "OutOfMemory", "CostCapReached", "SpotInterrupted", "Aborted",
-})  # fmt: skip
 PASSING = ("throttled, then fine", "server error, then fine", "cut off, then fine", "answer lost", "very slow")
-LASTING = ("refused", "throttled for long")
+# What a fault that lasts ends in when the run cannot do without the call: most callers end it with the refusal itself.
+LASTING = {"refused": "PermissionMissing", "throttled for long": "AwsUnavailable"}
+# The others. Events, sweep and record are done without: the last report, and Cleanup, stand in for them.
+ELSEWHERE: dict[str, tuple[str, ...]] = {
+    "instance": ("BootFailed", "BootTimedOut", "InstanceLost"),
+    "lambda:Cleanup": ("CleanupIncomplete",),
+    "states:Cleanup": ("CleanupIncomplete",),
+    "lambda:ObserveInstance": (),
+    "lambda:ObserveState": (),
+    "lambda:SweepRun": (),
+    "lambda:RecordRun": (),
+    "states:RecordRun": (),
+}
 # Error codes by which a service refuses and throttles.
 CODES = {
     "ec2": ("UnauthorizedOperation", "RequestLimitExceeded"),
@@ -40,7 +47,7 @@ class Case:
     kind : str
         `aws`, `task`, `machine`, `events`, `people`, `capacity`, `net` or `stack`.
     verdicts : tuple of str
-        What is right: SUCCEEDED or reason codes; empty when anything but a lie is.
+        What is right: SUCCEEDED or reason codes.
     why : str
         Why these are right.
     fault : dict
@@ -82,12 +89,20 @@ def calls(caller: str, service: str, operation: str) -> list[Case]:
         Case(
             f"{caller} {service}:{operation} {name}",
             "aws",
-            (SUCCEEDED,) if name in PASSING else (),
-            "the fault passes" if name in PASSING else "it lasts: any code but a lie, or the run does without",
+            *_right(caller, name),
             {"caller": caller, "rule": {**what, **effect}},
         )
         for name, effect in effects.items()
     ]
+
+
+def _right(caller: str, fault: str) -> tuple[tuple[str, ...], str]:
+    """Return the verdicts that are right for a caller's fault, and why."""
+    if fault in PASSING:
+        return (SUCCEEDED,), "the fault passes"
+    own = "InternalError" if caller.startswith("states:") else LASTING[fault]
+    codes = ELSEWHERE.get(caller, (own,))
+    return (SUCCEEDED, *codes), "the fault lasts: the code says what was refused, or the run does without the call"
 
 
 def tasks(state: str) -> list[Case]:
@@ -102,13 +117,11 @@ def tasks(state: str) -> list[Case]:
         "answer lost": {"error": "Lambda.SdkClientException", "times": 2, "after": True},
         "very slow": {"seconds": 6, "times": 1},
     }
-    why = "it lasts: the state fails, cleanup follows"
     return [
         Case(
             f"states:{state} lambda:Invoke {name}",
             "task",
-            (SUCCEEDED,) if name in PASSING else (),
-            "the fault passes" if name in PASSING else why,
+            *_right(f"states:{state}", name),
             {"state": state, "fault": fault},
         )
         for name, fault in faults.items()
@@ -222,7 +235,7 @@ def capacity() -> list[Case]:
         )
         for code, times, right, why in (
             (unclear, 2, (SUCCEEDED,), "the same token gives the same instance"),
-            (unclear, 60, (), "any code but a lie, or the machine's report stands in for the answer"),
+            (unclear, 60, (SUCCEEDED, "AwsUnavailable"), "EC2 answers nothing else, unless the machine's report does"),
             (short, 2, (SUCCEEDED,), "the next rung has it, and the machine nobody knows of is ended"),
         )
     ]

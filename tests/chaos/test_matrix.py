@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chaos import ledger, worker
-from chaos.cases import LIES, Case, calls, people
+from chaos.cases import ELSEWHERE, LASTING, PASSING, Case, calls, people, tasks
 from chaos.matrix import matrix, sample
 from chaos.verdicts import EMPTY_WITHIN_SECONDS, Outcome, failures, row
 from contracts.reasons import REASONS
@@ -19,6 +19,7 @@ KNOWN = {
     ("states:RecordRun", "lambda", "Invoke"),
     ("other", "sts", "GetCallerIdentity"),
 }
+RIGHT = ("SUCCEEDED",)
 KINDS = {"aws", "task", "machine", "events", "people", "capacity", "net", "stack"}
 
 
@@ -50,10 +51,26 @@ def test_a_person_stops_the_run_in_every_state_in_which_time_passes_and_redrives
 
 
 def test_right_verdicts_are_reason_codes_or_success() -> None:
-    said = {verdict for c in matrix(KNOWN) for verdict in c.verdicts}
+    assert all(c.verdicts and set(c.verdicts) <= {"SUCCEEDED", *REASONS} for c in matrix(KNOWN))
 
-    assert said <= {"SUCCEEDED", *REASONS}
-    assert set(REASONS) >= LIES
+
+@pytest.mark.parametrize("caller", ["lambda:AcceptRun", "lambda:LaunchInstance", "states:AcceptRun", *ELSEWHERE])
+def test_only_a_fault_that_lasts_may_end_a_run_and_never_for_what_the_request_the_market_or_a_person_did(
+    caller: str,
+) -> None:
+    kind, _, name = caller.partition(":")
+    cases = tasks(name) if kind == "states" else calls(caller, "s3", "GetObject")
+    lies = {
+        "RequestInvalid", "DatasetInvalid", "QuotaTooLow", "CostCapTooLow", "MonthlyBudgetExceeded",
+        "CapacityUnavailable", "TrainingDiverged", "OutOfMemory", "CostCapReached", "SpotInterrupted", "Aborted",
+    }  # fmt: skip
+
+    assert {c.name.partition(" ")[2].partition(" ")[2] for c in cases} == {*PASSING, *LASTING}
+    for case in cases:
+        assert "SUCCEEDED" in case.verdicts
+        assert not lies & set(case.verdicts)
+        if case.name.endswith(PASSING):
+            assert case.verdicts == ("SUCCEEDED",)
 
 
 def test_a_sample_has_one_of_each_kind_and_is_the_same_for_its_seed() -> None:
@@ -76,27 +93,29 @@ def test_services_refuse_in_their_own_words() -> None:
 @pytest.mark.parametrize(
     ("verdicts", "change", "expected"),
     [
-        ((), {}, ""),
-        (("SUCCEEDED",), {}, ""),
+        (RIGHT, {}, ""),
         (("BootTimedOut",), {}, "expected BootTimedOut"),
-        (("SUCCEEDED",), {"status": "FAILED", "reason": "InternalError"}, "expected SUCCEEDED"),
-        ((), {"status": "FAILED", "reason": "InternalError"}, ""),
-        ((), {"status": "FAILED", "reason": "OutOfMemory"}, "not what happened"),
-        ((), {"status": "FAILED", "reason": "States.Runtime"}, "expected a reason code"),
+        (RIGHT, {"status": "FAILED", "reason": "InternalError"}, "expected SUCCEEDED"),
+        (("InternalError",), {"status": "FAILED", "reason": "InternalError"}, ""),
+        (RIGHT, {"status": "FAILED", "reason": "States.Runtime"}, "expected a reason code"),
         (("Aborted", "SUCCEEDED"), {"status": "ABORTED", "reason": "completed"}, ""),
         (("Aborted",), {"status": "ABORTED", "reason": "completed"}, "expected Aborted"),
         (("Aborted",), {"status": "ABORTED", "reason": "failed"}, "expected a reason code"),
-        ((), {"recorded": "completed"}, ""),
-        ((), {"recorded": "HeartbeatLost"}, "record says HeartbeatLost"),
-        ((), {"status": "FAILED", "reason": "HeartbeatLost", "recorded": "HeartbeatLost"}, ""),
-        ((), {"status": "FAILED", "reason": "HeartbeatLost", "recorded": "completed"}, "record says completed"),
-        ((), {"status": "FAILED", "reason": "RunEnded", "recorded": "Aborted"}, ""),
-        ((), {"status": "FAILED", "reason": "RunEnded", "recorded": "RunEnded"}, "record says RunEnded"),
-        ((), {"leftovers": ["volume vol-1 available"]}, "left behind: volume vol-1"),
-        ((), {"lost": ["phase1/a"]}, "uploaded and gone"),
-        ((), {"fired": False}, "never met the run"),
-        ((), {"empty_seconds": EMPTY_WITHIN_SECONDS + 1}, "expected within"),
-        ((), {"problem": "waited 400 s for the execution to end"}, "waited 400 s"),
+        (RIGHT, {"recorded": "completed"}, ""),
+        (RIGHT, {"recorded": "HeartbeatLost"}, "record says HeartbeatLost"),
+        (("HeartbeatLost",), {"status": "FAILED", "reason": "HeartbeatLost", "recorded": "HeartbeatLost"}, ""),
+        (
+            ("HeartbeatLost",),
+            {"status": "FAILED", "reason": "HeartbeatLost", "recorded": "completed"},
+            "record says completed",
+        ),
+        (("RunEnded",), {"status": "FAILED", "reason": "RunEnded", "recorded": "Aborted"}, ""),
+        (("RunEnded",), {"status": "FAILED", "reason": "RunEnded", "recorded": "RunEnded"}, "record says RunEnded"),
+        (RIGHT, {"leftovers": ["volume vol-1 available"]}, "left behind: volume vol-1"),
+        (RIGHT, {"lost": ["phase1/a"]}, "uploaded and gone"),
+        (RIGHT, {"fired": False}, "never met the run"),
+        (RIGHT, {"empty_seconds": EMPTY_WITHIN_SECONDS + 1}, "expected within"),
+        (RIGHT, {"problem": "waited 400 s for the execution to end"}, "waited 400 s"),
     ],
 )
 def test_what_a_case_fails_by(verdicts: tuple[str, ...], change: dict[str, Any], expected: str) -> None:
@@ -111,7 +130,7 @@ def test_what_a_case_fails_by(verdicts: tuple[str, ...], change: dict[str, Any],
 
 
 def test_finished_cases_are_kept_until_the_code_changes(tmp_path: Path) -> None:
-    path, rows = tmp_path / "chaos.json", {"a case": row(case(), passing(), 3.0)}
+    path, rows = tmp_path / "chaos.json", {"a case": row(case(*RIGHT), passing(), 3.0)}
     ledger.save("code-1", 4, 9, rows, path)
 
     assert ledger.load("code-1", False, path) == rows
@@ -138,7 +157,7 @@ def test_progress_tells_the_minutes_left_at_the_pace_so_far() -> None:
 def test_table_and_page_name_what_failed() -> None:
     bad = passing()
     bad.leftovers = ["instance i-1 running"]
-    rows = [row(case(), passing(), 3.0), {**row(case("BootFailed"), bad, 3.0), "case": "another"}]
+    rows = [row(case(*RIGHT), passing(), 3.0), {**row(case("BootFailed"), bad, 3.0), "case": "another"}]
 
     page = ledger.page(f"before\n{ledger.BEGIN}\nold\n{ledger.END}\nafter\n", rows, 9)
 
