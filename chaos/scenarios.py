@@ -19,6 +19,8 @@ from local.faults import FaultRefused
 RUN_SECONDS = 400.0
 # The last events of a run come after its end.
 SETTLE_SECONDS = 3.0
+# A sweep under way takes that long at most; what is there then is the dead-man schedule's.
+SWEEP_SECONDS = 8.0
 # Looking more often than the end of a run has to be met would take time of the runs beside it.
 END_STEP_SECONDS = 0.5
 FIRE_SECONDS = 40.0
@@ -44,9 +46,8 @@ def play(arena: Arena, case: Case) -> Outcome:
             wait(fired, "the fault to meet the run", FIRE_SECONDS)
         outcome.fired = fired()
         if record:
-            _await_nothing(arena, record.run_id, outcome)
+            _await_nothing(arena, arn, record.run_id, outcome)
             outcome.lost = sorted(before - arena.objects(record.prefix))
-            outcome.recorded = _recorded(arena, arn)
     except (TooLong, FaultRefused, ClientError, DeploymentFailed) as error:
         outcome.problem = str(error)[:300]
     finally:
@@ -87,14 +88,26 @@ def _await_empty(arena: Arena, record: RunRecord | None, outcome: Outcome) -> No
         outcome.empty_seconds = round(time.monotonic() - begun, 1)
 
 
-def _await_nothing(arena: Arena, run_id: str, outcome: Outcome) -> None:
-    """With the fault gone, the dead-man schedule has to finish what is left, itself included."""
+def _await_nothing(arena: Arena, arn: str, run_id: str, outcome: Outcome) -> None:
+    """With the fault gone, the dead-man schedule has to finish what no sweep under way does, itself included.
+
+    A sweep arms a schedule while it works, and writes the verdict last: before that, what is there may yet come or go.
+    """
     arena.calm()
-    if left := leftovers(arena, run_id):
+
+    def at_rest() -> bool:
+        return bool(_recorded(arena, arn)) and not leftovers(arena, run_id)
+
+    try:
+        wait(at_rest, "the sweep", SWEEP_SECONDS)
+    except TooLong:
         arena.bring_forward(run_id)
         with contextlib.suppress(TooLong):
-            wait(lambda: not leftovers(arena, run_id), ", ".join(left), EMPTY_WITHIN_SECONDS)
+            wait(at_rest, "the dead-man schedule", EMPTY_WITHIN_SECONDS)
+    outcome.recorded = _recorded(arena, arn)
     outcome.leftovers = leftovers(arena, run_id)
+    if not outcome.recorded:
+        outcome.problem = "expected a verdict on record, found none"
 
 
 def _abandon(arena: Arena, arn: str) -> None:
