@@ -15,7 +15,7 @@ from chaos.worker import clean_calls, close, opened, run
 
 SEED = 4
 # A case waits more than it computes, so more of them than cores; each embedded cloud takes about 1 GB.
-WORKERS = 3
+WORKERS = 4
 SECONDS_BETWEEN_WORDS = 30.0
 
 
