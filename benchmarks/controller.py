@@ -10,6 +10,8 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable
+from datetime import datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,20 @@ import pandas as pd
 
 from contracts import layout
 from infra.bundles import lambda_bundle
+from infra.workflow import ACCEPT_MEMORY_MIB
+from lambdas.adapters.objects import Objects
+from lambdas.core.acceptance import Stored
+from lambdas.core.dataset_head import head_problems
+from lambdas.flows import staged
 from local.cloud import LocalCloud
 from local.deployment import REPOSITORY, client
 
 HANDLERS = sorted(path.stem for path in (REPOSITORY / "lambdas").glob("*.py") if path.stem != "__init__")
 IMPORTS = 3
+# Lambda's share of a core: https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
+MIB_OF_A_CORE = 1769
 PATIENCE_SECONDS = 120.0
+_BEGIN = datetime(1990, 1, 1)
 
 
 def main() -> int:
@@ -35,6 +45,7 @@ def main() -> int:
     for name in HANDLERS:
         seconds = _import_seconds(folder, f"lambdas.{name}")
         print(f"import of lambdas.{name:<18} {seconds:.2f} s, ratio to boto3 alone {seconds / base:.2f}")
+    _measure_heads()
     with tempfile.TemporaryDirectory() as state:
         cloud = LocalCloud(Path(state))
         cloud.start()
@@ -44,6 +55,37 @@ def main() -> int:
         finally:
             cloud.stop()
     return 0
+
+
+def _measure_heads() -> None:
+    """Print the time that AcceptRun takes to look at the largest valid data set: files it may just read to the end."""
+    rows = (f"series-{n // 2000},{_BEGIN + timedelta(hours=n % 2000):%Y-%m-%dT%H:%M:%S},{n % 97}.5\n" for n in count())
+    lines, size = ["unique_id,ds,y\n"], 15
+    while size < staged.CHECKED_BYTES - 64:
+        lines.append(next(rows))
+        size += len(lines[-1])
+    stored = _OneFile("".join(lines).encode())
+    files = [Stored(f"datasets/large/{n}.csv", size, "", 0) for n in range(staged.CHECKED_FILES)]
+    begun = time.process_time()
+    head_problems(staged.heads(stored, files))
+    core = time.process_time() - begun
+    print(
+        f"AcceptRun, {len(files)} CSV files of {size / 2**20:.2f} MiB: {stored.read / 2**20:.0f} MiB read, "
+        f"{core:.1f} s of a core, {core * MIB_OF_A_CORE / ACCEPT_MEMORY_MIB:.0f} s at {ACCEPT_MEMORY_MIB} MiB, "
+        f"without the time of S3 (allowed: {staged.CHECKED_SECONDS:.0f} s)"
+    )
+
+
+class _OneFile(Objects):
+    """A bucket in which every key holds the same content; counts the bytes read."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__("none")
+        self._content, self.read = content, 0
+
+    def head(self, key: str, limit: int) -> bytes:  # noqa: ARG002 - every key is the same
+        self.read += min(limit, len(self._content))
+        return self._content[:limit]
 
 
 def _zipped(folder: Path) -> int:

@@ -1,9 +1,11 @@
 """What a request needs and may cost, and how to get what is missing. Runs on a person's machine."""
 
 import json
+import secrets
 import shlex
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -72,6 +74,14 @@ def report(document: Any, source: str, stack: Stack, out: TextIO = sys.stdout) -
     return 0
 
 
+def execution_name() -> str:
+    """Return a name that no other execution has.
+
+    The AWS CLI repeats a call whose answer was lost. With a name that starts one run; without one it starts two.
+    """
+    return f"run-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+
 def look(document: Any, stack: Stack) -> Iterator[Need]:
     """Yield what the request needs, one by one; what cannot be looked at does not keep the others back."""
     try:
@@ -104,5 +114,5 @@ def _start(document: Any, source: str, stack: Stack) -> str:
     given = f"file://{source}" if is_file else json.dumps(document)
     return (
         f"aws stepfunctions start-execution --state-machine-arn {shlex.quote(stack.state_machine_arn)} "
-        f"--input {shlex.quote(given)}"
+        f"--name {execution_name()} --input {shlex.quote(given)}"
     )

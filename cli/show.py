@@ -1,12 +1,11 @@
 """What a run gave: verdict, metrics, forecasts, cost, receipt. Runs on a person's machine."""
 
-import json
 import time
 from typing import Any
 
 import boto3
-from botocore.exceptions import ClientError
 
+from cli.kept import read
 from cli.stack import Stack
 from contracts import layout
 from contracts.documents import Document
@@ -115,20 +114,29 @@ def _ladder(record: RunRecord) -> str:
 
 
 def _metrics(stack: Stack, record: RunRecord) -> str:
-    metadata = _document(stack, record, layout.MODEL_METADATA)
-    if not metadata:
-        return ""
+    kept = read(stack, record, layout.MODEL_METADATA)
+    problem = kept.problem
+    if kept.document:
+        try:
+            return _described(kept.document)
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+            problem = f"{layout.MODEL_METADATA} does not follow its contract."
+    measured = {name: plain_document(metrics) for name, metrics in record.metrics.items() if isinstance(metrics, dict)}
+    if not measured:
+        return problem
+    rows = [(plain(name), metrics, "") for name, metrics in measured.items()]
+    return "\n".join(["Metrics on record", *_table(rows), *([problem] if problem else [])])
+
+
+def _described(metadata: Document) -> str:
+    """Return what model_metadata.json tells."""
     data = metadata["data"]
-    measured = {key for model in metadata["models"].values() for key in model["metrics"]}
-    shown = {key: title for key, title in METRICS.items() if key in measured}
+    rows = [(name, model["metrics"], f"{model['seconds']:.1f}") for name, model in _ranked(metadata)]
     lines = [
         f"{data['series']} series, {data['rows']} rows of {data['dataset']} ({data['freq']}), "
         f"{data['n_windows']} windows of {data['prediction_length']} steps",
-        f"  {'model':<22}" + "".join(f"{title:>{_width(key)}}" for key, title in shown.items()) + f"{'seconds':>10}",
+        *_table(rows),
     ]
-    for name, model in _ranked(metadata):
-        cells = "".join(f"{_cell(model['metrics'], key):>{_width(key)}}" for key in shown)
-        lines.append(f"  {name:<22}{cells}{model['seconds']:>10.1f}")
     lines += [f"  {sentence}" for sentence in metadata.get("leaderboard", {}).get("sentences", [])]
     lines += _legend(metadata)
     if "sharpe" in metadata["request"].get("metrics", []):
@@ -136,6 +144,19 @@ def _metrics(stack: Stack, record: RunRecord) -> str:
     lines += [f"  note: {name}: {note}" for name, model in metadata["models"].items() for note in _model_notes(model)]
     lines += [f"  note: {note}" for note in data.get("notes", [])]
     return "\n".join(lines)
+
+
+def _table(rows: list[tuple[str, Document, str]]) -> list[str]:
+    """Return lines of models, their metrics and the seconds they took, "" where those are not known."""
+    measured = {key for _, metrics, _ in rows for key in metrics}
+    shown = {key: title for key, title in METRICS.items() if key in measured}
+    head = f"  {'model':<22}" + "".join(f"{title:>{_width(key)}}" for key, title in shown.items())
+    timed = any(seconds for *_, seconds in rows)
+    lines = [head + f"{'seconds':>10}" if timed else head]
+    for name, metrics, seconds in rows:
+        cells = "".join(f"{_cell(metrics, key):>{_width(key)}}" for key in shown)
+        lines.append(f"  {name:<22}{cells}" + (f"{seconds:>10}" if timed else ""))
+    return lines
 
 
 def _width(metric: str) -> int:
@@ -174,7 +195,18 @@ def _cell(metrics: Document, key: str) -> str:
     if value is None:
         return "-"
     error = metrics.get(f"{key}_standard_error")
-    return f"{value:.2f} ± {error:.2f}" if error is not None else f"{value:.4g}"
+    return f"{_figure(value, '.2f')} ± {_figure(error, '.2f')}" if error is not None else _figure(value, ".4g")
+
+
+def _figure(value: Any, form: str) -> str:
+    """Return a number as text, and whatever else stands in its place, shortened."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return plain(str(value))[:10]
+    try:
+        return f"{value:{form}}"
+    except OverflowError:
+        # An integer that no float can hold; a document that follows its contract has none.
+        return ">1e308" if value > 0 else "<-1e308"
 
 
 def _where(record: RunRecord, where: str) -> str:
@@ -217,21 +249,16 @@ def _breakdown(cost: Document) -> list[str]:
 
 
 def _receipt(stack: Stack, record: RunRecord) -> str:
-    receipt = _document(stack, record, layout.CLEANUP_STATUS)
-    if not receipt:
-        return ""
-    kinds = [
-        f"  {kind.replace('_', ' '):<22}{entry['state']} {', '.join(entry['left'])}".rstrip()
-        for kind, entry in receipt["inventory"].items()
-    ]
-    return "\n".join([f"Cleanup receipt, {receipt['checked_at']}", *kinds])
-
-
-def _document(stack: Stack, record: RunRecord, name: str) -> dict[str, Any]:
+    kept = read(stack, record, layout.CLEANUP_STATUS)
+    if not kept.document:
+        return kept.problem
     try:
-        body = boto3.client("s3").get_object(Bucket=stack.bucket, Key=record.prefix + name)["Body"].read()
-        # Written by a machine, from data with any names: made harmless for a terminal.
-        document: dict[str, Any] = plain_document(json.loads(body))
-    except (ClientError, ValueError):
-        return {}
-    return document
+        kinds = [_kind(kind, entry) for kind, entry in kept.document["inventory"].items()]
+        return "\n".join([f"Cleanup receipt, {kept.document['checked_at']}", *kinds])
+    except (LookupError, TypeError, AttributeError):
+        return f"{layout.CLEANUP_STATUS} does not follow its contract."
+
+
+def _kind(kind: str, entry: Document) -> str:
+    told = [*entry["left"], *([entry["problem"]] if entry.get("problem") else [])]
+    return f"  {kind.replace('_', ' '):<22}{entry['state']} {', '.join(told)}".rstrip()

@@ -2,6 +2,8 @@
 
 import difflib
 import json
+import sys
+from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -69,10 +71,10 @@ def _as_json(name: str, document: Any) -> Any:
     """Return `document` as every reader of JSON gets it: with finite numbers, and text that UTF-8 can say."""
     try:
         text = json.dumps(document, allow_nan=False, ensure_ascii=False)
+        return json.loads(text.encode("utf-8", "replace"), parse_float=_number, parse_int=_integer)
     except ValueError as error:
         # 1e999 is infinity when it is read, and an integer of 5,000 digits is one that nobody can write.
         raise DocumentInvalid(name, "numbers that JSON can hold", str(error)[:200]) from error
-    return json.loads(text.encode("utf-8", "replace"), parse_float=_number)
 
 
 def _number(text: str) -> float | int:
@@ -81,10 +83,18 @@ def _number(text: str) -> float | int:
     return int(value) if value.is_integer() and abs(value) < MAX_EXACT_INTEGER else value
 
 
+def _integer(digits: str) -> int:
+    """Return an integer that every reader can hold: most read each number of JSON as a float of 64 bits."""
+    value = int(digits)
+    if abs(value) > sys.float_info.max:
+        raise ValueError(f"an integer of {len(digits)} digits")
+    return value
+
+
 def parse(name: str, text: bytes | str) -> Document:
-    """Decode JSON `text` and check it against schema `name`; raises DocumentInvalid."""
+    """Decode JSON `text`, in which no field stands twice, and check it against schema `name`; see `check`."""
     try:
-        document = json.loads(text, parse_constant=_refuse_constant)
+        document = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_each_once)
     except (ValueError, RecursionError) as error:
         raise DocumentInvalid(name, "a JSON document", str(error)[:200]) from error
     return check(name, document)
@@ -97,6 +107,16 @@ def dump(name: str, document: Document) -> bytes:
 
 def _refuse_constant(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
+
+
+def _each_once(fields: list[tuple[str, Any]]) -> Document:
+    """Return an object; JSON does not say which of two fields of one name counts, so readers would differ."""
+    document = dict(fields)
+    if len(document) < len(fields):
+        counted = Counter(name for name, _ in fields)
+        twice = counted.most_common(1)[0][0]
+        raise ValueError(f"the field {twice[:100]} twice in one object")
+    return document
 
 
 def _explain(name: str, error: fastjsonschema.JsonSchemaValueException) -> NoReturn:
@@ -129,6 +149,7 @@ def _expectation(error: fastjsonschema.JsonSchemaValueException) -> str:
     words = {
         "minimum": "at least", "maximum": "at most", "exclusiveMinimum": "more than", "exclusiveMaximum": "less than",
         "minItems": "at least this many entries:", "maxItems": "at most this many entries:",
+        "maxProperties": "at most this many fields:", "propertyNames": "names of fields that follow",
         "minLength": "at least this many characters:", "maxLength": "at most this many characters:",
         "pattern": "text that matches", "const": "exactly",
     }  # fmt: skip

@@ -72,6 +72,11 @@ REASONS: dict[str, Reason] = {
             "Wait for the next month, or raise monthly_budget_usd in cdk.json and deploy.",
         ),
         Reason(
+            "StackClosing",
+            "The stack is being deleted and starts no runs.",
+            "Deploy the stack again once it is deleted; if its deletion failed, delete it again.",
+        ),
+        Reason(
             "CapacityUnavailable",
             "AWS had no capacity in any zone, instance type and market that the request allows.",
             "Allow more instance_types or another market, let the run wait with capacity_wait_minutes, "
@@ -176,8 +181,8 @@ REASONS: dict[str, Reason] = {
         ),
         Reason(
             "InstanceLost",
-            "The instance was stopped or terminated from outside the run.",
-            "See CloudTrail for who did it; start again.",
+            "The instance went away before the run was done.",
+            "The cause says how; who stops or terminates one from outside is in CloudTrail. Start again.",
             retryable=True,
             of_instance=True,
         ),
@@ -216,6 +221,9 @@ REASONS: dict[str, Reason] = {
     ]
 }
 
+
+# What a call is not asked again after. Of the others AWS is the cause, and asked again it may answer.
+FINAL_CODES = [code for code in REASONS if code not in ("PermissionMissing", "AwsUnavailable")]
 
 # What a machine may say of its own end. Whatever else it says is no reason: see `reported`.
 INSTANCE_CODES = frozenset(reason.code for reason in REASONS.values() if reason.of_instance)
@@ -270,6 +278,10 @@ class CostCapTooLow(RunError):
 
 class MonthlyBudgetExceeded(RunError):
     """The month's budget does not cover the run."""
+
+
+class StackClosing(RunError):
+    """The stack is being deleted and starts no runs."""
 
 
 class CapacityUnavailable(RunError):

@@ -29,10 +29,10 @@ class Config:
 
 
 _REQUEST = schema("run_request")["properties"]
-# After the longest run and its last heartbeat there are its outcome and its cleanup, an hour at most.
-_LONGEST_EXECUTION_HOURS = math.ceil(
-    _REQUEST["max_runtime_minutes"]["maximum"] / 60 + _REQUEST["heartbeat_timeout_seconds"]["maximum"] / 3600 + 1
-)
+# What can be waited for after a run's deadline: the last heartbeat, or the first one of a machine that boots.
+_LONGEST_WAIT_SECONDS = max(_REQUEST[f"{wait}_timeout_seconds"]["maximum"] for wait in ("heartbeat", "boot"))
+# Then there are the outcome and the cleanup, an hour at most.
+_LONGEST_EXECUTION_HOURS = math.ceil(_REQUEST["max_runtime_minutes"]["maximum"] / 60 + _LONGEST_WAIT_SECONDS / 3600 + 1)
 _RANGES = {
     "monthly_budget_usd": (1, 100_000),
     "execution_timeout_hours": (_LONGEST_EXECUTION_HOURS, 240),

@@ -1,6 +1,7 @@
 """The controller's functions, each with a role of its own. Runs at synthesis."""
 
 from collections.abc import Mapping
+from typing import cast
 
 import aws_cdk as cdk
 from aws_cdk import Duration, RemovalPolicy
@@ -41,8 +42,13 @@ class Functions(Construct):
         environment: Mapping[str, str],
         policy: list[iam.PolicyStatement],
         function_name: str | None = None,
+        memory_mib: int = MEMORY_MIB,
     ) -> lambda_.Function:
-        """Add the function of `lambdas/<module>.py`, called after its state or event."""
+        """Add the function of `lambdas/<module>.py`, called after its state or event.
+
+        Lambda gives a function a share of a core by its memory, a whole one at 1,769 MiB:
+        https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
+        """
         log_group = logs.LogGroup(
             self, f"{name}Log", retention=_retention(self._retention_days), removal_policy=RemovalPolicy.DESTROY
         )
@@ -58,7 +64,7 @@ class Functions(Construct):
             architecture=lambda_.Architecture.ARM_64,
             handler=f"lambdas.{module}.handler",
             code=self._code,
-            memory_size=MEMORY_MIB,
+            memory_size=memory_mib,
             timeout=timeout,
             # Its calls' user agent says which function it is: in CloudTrail, and in the embedded cloud's log.
             environment={"POWERTOOLS_SERVICE_NAME": module, "AWS_SDK_UA_APP_ID": name, **environment},
@@ -68,6 +74,28 @@ class Functions(Construct):
         cdk.Validations.of(function).acknowledge(cdk.Acknowledgment(id="AwsSolutions-L1", reason=RUNTIME))
         self.all[name] = function
         return function
+
+    def hand_over_failures(self, name: str, receiver: lambda_.Function) -> None:
+        """Let Lambda call `receiver` with each event on which the function `name` failed for good, its retries too.
+
+        https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-configuring.html
+        """
+        function = self.all[name]
+        # The construct's own grant would name every version of the receiver, too.
+        function.add_to_role_policy(
+            iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[receiver.function_arn])
+        )
+        destination = lambda_.CfnEventInvokeConfig.OnFailureProperty(destination=receiver.function_arn)
+        config = lambda_.CfnEventInvokeConfig(
+            self,
+            f"{name}OnFailure",
+            function_name=function.function_name,
+            qualifier="$LATEST",
+            maximum_retry_attempts=2,
+            destination_config=lambda_.CfnEventInvokeConfig.DestinationConfigProperty(on_failure=destination),
+        )
+        # Lambda refuses a destination that the function may not call yet.
+        config.node.add_dependency(cast(iam.Role, function.role))
 
 
 def _retention(days: int) -> logs.RetentionDays:

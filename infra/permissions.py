@@ -40,6 +40,7 @@ WILDCARDS = {
     "cached-datasets/python-env/*": "One key a lock file; only a free one is written.",
     "requests/*": _KEYS,
     "requests/*.rejected.txt": _KEYS,
+    "requests/*.started.txt": _KEYS,
     "phase1/*": _KEYS,
     "phase1/*/manifest.json": _KEYS,
     "phase1/*/system-state.json": _KEYS,
@@ -50,7 +51,9 @@ WILDCARDS = {
     "phase1/*/backtest/*": _KEYS,
     "phase1/*/models/*": _KEYS,
     "phase1/*/logs/*": _KEYS,
+    "phase1/*/cleanup_status.json": _KEYS,
     "phase1/*/cleanup_status.json*": _KEYS,
+    "phase1/*/staged/*": _KEYS,
     "phase1/*/machines/*": "What machines report and leave, of whatever run.",
     "phase1/*/machines/*/checkpoints/*": "Checkpoints of a run's earlier machines.",
 }
@@ -75,9 +78,26 @@ class Permissions:
         """Read and conditionally write records of runs."""
         return Statement(actions=["dynamodb:GetItem", "dynamodb:UpdateItem"], resources=[self.runs_table.table_arn])
 
+    def check_records(self) -> Statement:
+        """Make a write depend on another item of the table."""
+        return Statement(actions=["dynamodb:ConditionCheckItem"], resources=[self.runs_table.table_arn])
+
     def register_records(self) -> Statement:
-        """Register a run: the writes of its transaction."""
-        return Statement(actions=["dynamodb:PutItem"], resources=[self.runs_table.table_arn])
+        """Register a run: the writes of its transaction, and what it asks of other items."""
+        return Statement(
+            actions=["dynamodb:PutItem", "dynamodb:ConditionCheckItem"], resources=[self.runs_table.table_arn]
+        )
+
+    def claim_uploads(self) -> Statement:
+        """Read and write the claims of uploads, and no other item.
+
+        https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/specifying-conditions.html
+        """
+        return Statement(
+            actions=["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:ConditionCheckItem"],
+            resources=[self.runs_table.table_arn],
+            conditions={"ForAllValues:StringLike": {"dynamodb:LeadingKeys": [f"{layout.UPLOAD_CLAIMS}*"]}},
+        )
 
     def list_records(self) -> Statement:
         """Query the newest runs."""
@@ -90,6 +110,21 @@ class Permissions:
     def write_objects(self, *keys: str) -> Statement:
         """Write objects whose key matches."""
         return Statement(actions=["s3:PutObject"], resources=[self.bucket.arn_for_objects(key) for key in keys])
+
+    def publish_results(self) -> list[Statement]:
+        """Stage verified results, tagged, out of the machines' reach, and put them in their places."""
+        staged = self.bucket.arn_for_objects(f"{layout.RUNS}*/{layout.STAGED}*")
+        # A copy that is in its place already is not made again, so what is there is looked at.
+        results = [self.bucket.arn_for_objects(f"{layout.RUNS}*/{name}") for name in layout.RESULTS]
+        return [
+            Statement(actions=["s3:GetObject", "s3:PutObject", "s3:PutObjectTagging"], resources=[staged]),
+            Statement(actions=["s3:GetObject"], resources=results),
+        ]
+
+    def publish_registry(self) -> Statement:
+        """Read the registry and write it on condition."""
+        registry = self.bucket.arn_for_objects(layout.REGISTRY)
+        return Statement(actions=["s3:GetObject", "s3:PutObject"], resources=[registry])
 
     def list_objects(self, *prefixes: str) -> Statement:
         """List objects below prefixes; also makes S3 answer 404 instead of 403 for what is absent."""

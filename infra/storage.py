@@ -11,6 +11,7 @@ from constructs import Construct
 from contracts import layout
 
 BY_TIME = "by-time"
+EXPIRES_AT = "expires_at"
 
 
 class Storage(Construct):
@@ -25,7 +26,7 @@ class Storage(Construct):
             enforce_ssl=True,
             block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
             removal_policy=RemovalPolicy.RETAIN,
-            lifecycle_rules=[_runs_rule(), _uploads_rule()],
+            lifecycle_rules=[_runs_rule(), _staged_rule(), _uploads_rule()],
         )
         cdk.Validations.of(self.bucket).acknowledge(
             cdk.Acknowledgment(
@@ -43,6 +44,8 @@ class Storage(Construct):
             "Runs",
             partition_key=dynamodb.Attribute(name="id", type=dynamodb.AttributeType.STRING),
             billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
+            # Of claims of uploads only; no record of a run has it.
+            time_to_live_attribute=EXPIRES_AT,
             removal_policy=RemovalPolicy.RETAIN,
         )
         self.runs_table.add_global_secondary_index(
@@ -58,14 +61,26 @@ class Storage(Construct):
 
 
 def _runs_rule() -> s3.LifecycleRule:
+    """Results become cheaper to keep, then need to be restored to be read, and end; see docs/reliability.md."""
     return s3.LifecycleRule(
         id="runs",
         prefix=layout.RUNS,
         transitions=[
             s3.Transition(storage_class=s3.StorageClass.INTELLIGENT_TIERING, transition_after=Duration.days(7)),
-            s3.Transition(storage_class=s3.StorageClass.GLACIER, transition_after=Duration.days(30)),
+            s3.Transition(storage_class=s3.StorageClass.GLACIER, transition_after=Duration.days(layout.ARCHIVED_DAYS)),
         ],
-        expiration=Duration.days(60),
+        expiration=Duration.days(layout.KEPT_DAYS),
+    )
+
+
+def _staged_rule() -> s3.LifecycleRule:
+    """End staged copies, which are in their places by then or never will be; no prefix names the folder of every run.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/intro-lifecycle-filters.html
+    """
+    name, value = layout.STAGED_TAG
+    return s3.LifecycleRule(
+        id="staged", prefix=layout.RUNS, tag_filters={name: value}, expiration=Duration.days(layout.STAGED_DAYS)
     )
 
 

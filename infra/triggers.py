@@ -24,6 +24,7 @@ class Triggers(Construct):
         reports = [*workflow.reports(), allow.settle(), allow.find_instances()]
         observe_state = self._function(workflow, "ObserveState", "observe_state", {}, reports)
         observe_instance = self._function(workflow, "ObserveInstance", "observe_instance", {}, reports)
+        notes = [f"{layout.REQUESTS}*{note}" for note in (layout.REJECTED_NOTE, layout.STARTED_NOTE)]
         start = self._function(
             workflow,
             "StartFromUpload",
@@ -32,10 +33,24 @@ class Triggers(Construct):
             [
                 allow.read_objects(layout.REQUESTS),
                 allow.know_absence(),
-                allow.write_objects(f"{layout.REQUESTS}*.rejected.txt"),
+                allow.write_objects(*notes),
+                allow.claim_uploads(),
                 allow.start(),
             ],
         )
+        note = self._function(
+            workflow,
+            "NoteLostUpload",
+            "note_lost_upload",
+            {"STATE_MACHINE_ARN": allow.state_machine_arn},
+            [
+                # A note is put on top of earlier ones.
+                allow.read_objects(layout.REQUESTS),
+                allow.know_absence(),
+                allow.write_objects(notes[0]),
+            ],
+        )
+        functions.hand_over_failures("StartFromUpload", note)
         bucket = {"name": [storage.bucket.bucket_name]}
         self._rule("StateWritten", observe_state, "aws.s3", ["Object Created"], {
             "bucket": bucket, "object": {"key": [{"wildcard": f"{layout.RUNS}*/machines/*/{layout.SYSTEM_STATE}"}]},

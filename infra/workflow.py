@@ -10,14 +10,16 @@ from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from contracts import layout
-from infra.bundles import ROOT
+from infra import definition
 from infra.compute import Compute
 from infra.config import Config
-from infra.functions import Functions
+from infra.functions import MEMORY_MIB, Functions
 from infra.network import Network
 from infra.permissions import Permissions
 from infra.storage import Storage
 
+# It reads data files; `python -m benchmarks.controller` says how long that takes.
+ACCEPT_MEMORY_MIB = 1024
 MACHINES = f"{layout.RUNS}*/machines/"
 STATES = ("AcceptRun", "LaunchInstance", "AwaitTraining", "CollectOutcome", "Cleanup", "RecordRun")
 
@@ -97,7 +99,7 @@ class Workflow(Construct):
             allow.read_history(),
             allow.list_records(),
             allow.read_objects(layout.RUNS),
-            allow.write_objects(layout.REGISTRY),
+            allow.publish_registry(),
         ]
 
     def _add_sweep(self) -> lambda_.Function:
@@ -107,14 +109,22 @@ class Workflow(Construct):
             service="lambda", resource="function", resource_name=name, arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME
         )
         # It arms schedules that call itself, so its own ARN has to be known by name.
-        return self.functions.add(
-            "SweepRun",
-            "sweep_run",
-            cdk.Duration.minutes(5),
-            {**self.environment, **self._schedule_environment(arn)},
-            self.conclude(),
-            function_name=name,
+        environment = {**self.environment, **self._schedule_environment(arn)}
+        sweep = self.functions.add(
+            "SweepRun", "sweep_run", cdk.Duration.minutes(5), environment, self.conclude(), function_name=name
         )
+        rearm = self.functions.add(
+            "RearmSweep",
+            "rearm_sweep",
+            cdk.Duration.seconds(60),
+            environment,
+            [
+                allow.schedules(["CreateSchedule", "UpdateSchedule"]),
+                allow.pass_role(self.scheduler_role, "scheduler.amazonaws.com"),
+            ],
+        )
+        self.functions.hand_over_failures("SweepRun", rearm)
+        return sweep
 
     def _add_states(self, config: Config, network: Network, compute: Compute, sweep: lambda_.Function) -> None:
         allow = self.permissions
@@ -136,26 +146,38 @@ class Workflow(Construct):
             allow.write_objects(f"{layout.RUNS}*/{layout.MANIFEST}"),
             allow.schedules(["CreateSchedule", "UpdateSchedule"]),
             allow.pass_role(self.scheduler_role, "scheduler.amazonaws.com"),
-        ])  # fmt: skip
+        ], ACCEPT_MEMORY_MIB)  # fmt: skip
         self._state("LaunchInstance", 240, launch, [
-            *reports, allow.settle(), allow.find_instances(), allow.terminate(), allow.read_spot_price(),
-            *allow.launch(compute, network.vpc, network.security_group),
+            *reports, allow.check_records(), allow.settle(), allow.find_instances(), allow.terminate(),
+            allow.read_spot_price(), *allow.launch(compute, network.vpc, network.security_group),
         ])  # fmt: skip
         self._state("AwaitTraining", 60, {}, [*reports, allow.settle(), allow.find_instances(), allow.terminate()])
         published = (*layout.RESULTS, layout.SYSTEM_STATE, layout.TRAINING, f"{layout.LOGS}*")
         self._state("CollectOutcome", 240, {}, [
             *reports, allow.console(), allow.find_instances(),
-            allow.write_objects(*(f"{layout.RUNS}*/{name}" for name in published)),
+            allow.write_objects(*(f"{layout.RUNS}*/{name}" for name in published)), *allow.publish_results(),
         ])  # fmt: skip
-        self._state("Cleanup", 100, schedules, self.clean_up())
-        self._state("RecordRun", 60, {}, [
-            allow.records(), allow.read_objects(f"{layout.RUNS}*/{layout.MODEL_METADATA}"), allow.know_absence(),
-            allow.read_history(), allow.list_records(), allow.write_objects(layout.REGISTRY),
+        self._state("Cleanup", 180, schedules, self.clean_up())
+        receipt = f"{layout.RUNS}*/{layout.CLEANUP_STATUS}"
+        self._state("RecordRun", 120, schedules, [
+            allow.records(), allow.read_objects(f"{layout.RUNS}*/{layout.MODEL_METADATA}", receipt),
+            allow.write_objects(receipt), allow.schedules(["DeleteSchedule"]), allow.know_absence(),
+            allow.read_history(), allow.list_records(), allow.publish_registry(),
         ])  # fmt: skip
 
-    def _state(self, name: str, seconds: int, environment: dict[str, str], policy: list[iam.PolicyStatement]) -> None:
+    def _state(
+        self, name: str, seconds: int, environment: dict[str, str], policy: list[iam.PolicyStatement],
+        memory_mib: int = MEMORY_MIB,
+    ) -> None:  # fmt: skip
         module = "".join(f"_{char.lower()}" if char.isupper() else char for char in name).lstrip("_")
-        self.functions.add(name, module, cdk.Duration.seconds(seconds), {**self.environment, **environment}, policy)
+        self.functions.add(
+            name,
+            module,
+            cdk.Duration.seconds(seconds),
+            {**self.environment, **environment},
+            policy,
+            memory_mib=memory_mib,
+        )
 
     def _state_machine(self, config: Config) -> sfn.StateMachine:
         substitutions: dict[str, Any] = {f"{name}Arn": self.functions.all[name].function_arn for name in STATES}
@@ -171,7 +193,7 @@ class Workflow(Construct):
             self,
             "StateMachine",
             state_machine_name=self.state_machine_name,
-            definition_body=sfn.DefinitionBody.from_string((ROOT / "statemachine" / "training.asl.json").read_text()),
+            definition_body=sfn.DefinitionBody.from_string(definition.text()),
             definition_substitutions=substitutions,
             role=role,
         )

@@ -19,6 +19,11 @@ from instance.series_store import SeriesStore
 
 Document = dict[str, Any]
 
+# A document stays small whatever the data: many files with a note each, names of series as long as somebody likes.
+MOST_NOTES = 100
+NOTE_LENGTH = 500
+NAME_LENGTH = 200
+
 
 @dataclass(frozen=True)
 class Described:
@@ -96,7 +101,7 @@ def _data(name: str, sha256: str, store: SeriesStore, n_windows: int) -> Documen
         "first_ds": info.first_ds,
         "last_ds": info.last_ds,
         "counts": info.counts,
-        "notes": info.notes,
+        "notes": shortened(info.notes),
     }
 
 
@@ -109,11 +114,19 @@ def _model(
         "backtest_path": backtest_path(name),
         "forecast_path": forecast_path(name),
         "series_failed": result.failed,
-        "failed_series": result.failures,
+        "failed_series": {name[:NAME_LENGTH]: why[:NOTE_LENGTH] for name, why in result.failures.items()},
         "refit": refitted(name, request),
         "ignored_covariates": told.ignored,
-        "notes": told.notes,
+        "notes": shortened(told.notes),
     }
+
+
+def shortened(notes: list[str]) -> list[str]:
+    """Return notes as the contract takes them: so many, none too long; the last one counts those left out."""
+    cut = [note[:NOTE_LENGTH] for note in notes]
+    if len(cut) <= MOST_NOTES:
+        return cut
+    return [*cut[: MOST_NOTES - 1], f"{len(cut) - MOST_NOTES + 1} more notes."]
 
 
 def _leaderboard(scores: Mapping[str, SeriesScores], request: Document) -> Document:

@@ -121,7 +121,7 @@ RUN_ID=$(imds tags/instance/RunId)
 ATTEMPT=$(imds tags/instance/Attempt)
 INSTANCE_ID=$(imds instance-id)
 RUN_PREFIX=$(imds tags/instance/RunPrefix)
-[[ "$RUN_ID" =~ ^[0-9]{8}-[0-9]{6}(-[0-9]{1,3})?$ && "$ATTEMPT" =~ ^[1-5]$ &&
+[[ "$RUN_ID" =~ ^[0-9]{8}-[0-9]{6}(-[0-9]{1,12})?$ && "$ATTEMPT" =~ ^[1-5]$ &&
   "$INSTANCE_ID" =~ ^$AN_INSTANCE$ && "$RUN_PREFIX" =~ ^phase1/[0-9/-]+/$ ]]
 FOLDER="${RUN_PREFIX}machines/$ROLE_ID:$INSTANCE_ID/" # the machine's own: its role may write nowhere else in a run
 say 'The machine is up.'

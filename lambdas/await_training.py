@@ -2,13 +2,11 @@
 
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from lambdas.adapters.clients import repeatable
+from lambdas.adapters.clients import AWS_ERRORS, problem_of, repeatable
 from lambdas.adapters.cloud import Cloud, cloud
 from lambdas.adapters.runs_table import Superseded
 from lambdas.adapters.telemetry import about, logger
-from lambdas.core.records import TRAINING, RunRecord
+from lambdas.core.records import TRAINING, RunRecord, fence_in
 from lambdas.flows.launching import end_others
 from lambdas.flows.recording import refuse_ended
 from lambdas.flows.reporting import report
@@ -26,6 +24,7 @@ def handler(event: dict[str, Any], _context: Any) -> None:
     changes = {
         "stage": TRAINING,
         "task_token": event["task_token"],
+        "fence": fence_in(event) or record.fence,
         "status": "training",
         "attempt": event["attempt"],
         # The instance has reported, so its launch is over, even if nobody heard EC2's answer.
@@ -35,7 +34,9 @@ def handler(event: dict[str, Any], _context: Any) -> None:
         record = found.runs.begin_stage(record, changes)
     except Superseded:
         refuse_ended(found, record)
-        raise
+        # The state machine does not wait for this call any more: whoever took its place answers.
+        logger.info("a later call has taken over")
+        return
     _end_others(found, record)
     report(found, record)
 
@@ -44,5 +45,7 @@ def _end_others(found: Cloud, record: RunRecord) -> None:
     """See that the run pays for one instance, now that EC2 has had time to show what it launched. Best effort."""
     try:
         end_others(found, record)
-    except (ClientError, BotoCoreError) as error:
-        logger.warning("could not look for other instances", extra={"problem": str(error)[:300]})
+    except Superseded:
+        logger.info("a later call has taken over")
+    except AWS_ERRORS as error:
+        logger.warning("could not look for other instances", extra={"problem": problem_of(error)})

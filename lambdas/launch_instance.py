@@ -7,7 +7,7 @@ from lambdas.adapters.clients import repeatable
 from lambdas.adapters.cloud import Cloud, cloud
 from lambdas.adapters.runs_table import Superseded
 from lambdas.adapters.telemetry import about, logger
-from lambdas.core.records import RunRecord
+from lambdas.core.records import RunRecord, fence_in
 from lambdas.flows.launching import await_end_of_others, begin, end_others, walk
 from lambdas.flows.recording import refuse_ended
 from lambdas.flows.reporting import report
@@ -24,14 +24,16 @@ def handler(event: dict[str, Any], _context: Any) -> None:
         raise LaunchRefused(f"Run {event['run_id']} is not registered.")
     try:
         launched = _launch(found, record, event)
-    except Superseded as error:
+    except Superseded:
         refuse_ended(found, record)
-        raise LaunchRefused("A later attempt has begun.") from error
-    logger.info("instance launched", extra={"instance_id": launched.instance_id, "rung": launched.rungs[-1]})
+        # The state machine does not wait for this call any more: whoever took its place answers.
+        logger.info("a later call has taken over")
+        return
+    logger.info("instance launched", extra={"instance_id": launched.instance_id, "rung": launched.rungs[-1:]})
     report(found, launched)
 
 
 def _launch(found: Cloud, record: RunRecord, event: dict[str, Any]) -> RunRecord:
-    begun = end_others(found, begin(found, record, event["attempt"], event["task_token"]))
+    begun = end_others(found, begin(found, record, event["attempt"], event["task_token"], fence_in(event)))
     await_end_of_others(found, begun)
     return walk(found, begun)

@@ -36,4 +36,5 @@ def _current(found: Cloud, record: RunRecord, instance_id: str) -> bool:
     """
     if record.instance_id:
         return record.instance_id == instance_id
-    return found.compute.run_of_instance(instance_id) == (record.run_id, record.attempt)
+    instance = found.compute.instance(instance_id)
+    return instance is not None and (instance.run_id, instance.attempt.attempt) == (record.run_id, record.attempt)

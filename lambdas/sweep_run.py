@@ -2,22 +2,25 @@
 
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from contracts.documents import Document
-from contracts.reasons import REASONS, explain
+from contracts.reasons import explain
 from lambdas.adapters import executions
+from lambdas.adapters.clients import AWS_ERRORS, problem_of
 from lambdas.adapters.cloud import Cloud, cloud
 from lambdas.adapters.telemetry import about, emit, logger
+from lambdas.core.inventory import Inventory, of_execution, of_run
 from lambdas.core.records import RunRecord
-from lambdas.core.verdict import ENDED
+from lambdas.core.verdict import ENDED, verdict_of_execution, verdict_to_record, with_leftovers
 from lambdas.flows import evidence
-from lambdas.flows.cleaning import REARM_SECONDS, clean, find
+from lambdas.flows.cleaning import clean, disarm, signed_off
 from lambdas.flows.recording import close, end_billing, publish, record_verdict, recost
+from lambdas.flows.terminating import arm_next, end_instances, on_record
 
-PATIENCE_SECONDS = 200
+PATIENCE_SECONDS = 150
+# Cleanup with all of its rounds takes less, so a workflow that has been at it for longer is not at it any more.
+CLEANUP_SECONDS = 2400
 DEAD_MAN = "dead_man"
-_CODES = {"ABORTED": "Aborted", "TIMED_OUT": "ExecutionTimedOut"}
+_STOPPED = ("ABORTED", "TIMED_OUT")
 
 
 class LeftoversRemain(Exception):
@@ -30,100 +33,102 @@ class RunUnknown(Exception):
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], _context: Any) -> None:
-    """Close the run, delete what is left, write receipt and verdict where the workflow did not."""
-    found = cloud()
-    by_time = event.get("source") == DEAD_MAN
-    record = found.runs.load(event["run_id"]) if by_time else found.runs.of_execution(event["detail"]["executionArn"])
+    """End the machines, close the run, delete what is left, write receipt and verdict where the workflow did not."""
+    found = cloud(brief=True)
+    if event.get("source") == DEAD_MAN:
+        _sweep_by_time(found, event["run_id"], event.get("schedule", event["run_id"]))
+    else:
+        _sweep_by_end(found, event["detail"])
+
+
+def _sweep_by_time(found: Cloud, run_id: str, schedule: str) -> None:
+    """Sweep a run whose dead-man schedule has fired; another one is armed before anything else can fail."""
+    about(run_id)
+    arm_next(found, run_id, fired=schedule)
+    ended = end_instances(found, of_run(run_id), lambda: on_record(found.runs.load(run_id)))
+    record = found.runs.load(run_id)
     if record is None:
-        _expect_none(event)
+        _clean(found, run_id, None, DEAD_MAN, ended)
+        disarm(found, run_id, DEAD_MAN)
+        return
+    timed_out = verdict_of_execution({"status": "TIMED_OUT"})
+    record = close(found, record, timed_out["reason_code"])
+    verdict = verdict_to_record(record, timed_out)
+    # While Cleanup is at work on a run that it has closed, it also ends the execution.
+    if verdict == timed_out or found.now() - record.closed_at > CLEANUP_SECONDS:
+        _stop(record, verdict["reason_code"] or timed_out["reason_code"], "")
+    _conclude(found, record, verdict, DEAD_MAN, ended)
+
+
+def _sweep_by_end(found: Cloud, detail: Document) -> None:
+    """Sweep the run of an execution that has ended."""
+    arn = detail["executionArn"]
+    about("", execution_arn=arn)
+    ended = end_instances(found, of_execution(arn), lambda: on_record(found.runs.of_execution(arn)))
+    record = found.runs.of_execution(arn)
+    if record is None:
+        _expect_none(detail, ended)
         return
     about(record.run_id)
-    if by_time:
-        # This schedule has fired: before anything else can fail, another one is armed.
-        found.schedules.arm(record.run_id, found.now() + REARM_SECONDS, fired=event.get("schedule", record.run_id))
-    verdict = _verdict(event, by_time)
-    record = close(found, record, verdict.get("reason_code", ""))
-    verdict = _first(record, verdict)
-    if by_time:
-        _stop(record, "ExecutionTimedOut", "")
-    _sweep(found, record, DEAD_MAN if by_time else "status_change", verdict)
-    _conclude(found, found.runs.load(record.run_id) or record, verdict)
-    if not by_time and verdict["status"] != "completed":
+    verdict = verdict_of_execution(detail)
+    record = close(found, record, verdict["reason_code"] or "")
+    verdict = verdict_to_record(record, verdict)
+    if record.ended_at and found.compute.inventory(of_run(record.run_id)).empty and signed_off(found, record.run_id):
+        disarm(found, record.run_id, "status_change")
+        publish(found, recost(found, record))
+        return
+    arm_next(found, record.run_id)
+    _conclude(found, record, verdict, "status_change", ended)
+    if detail["status"] != "SUCCEEDED":
         # Redriven before this event came, the execution waits for a run that is closed now. Nothing is paid for that.
         _stop(record, ENDED, "")
 
 
-def _expect_none(event: dict[str, Any]) -> None:
+def _expect_none(detail: Document, ended: list[Document]) -> None:
     """Accept that there is no run, unless the execution was stopped: its AcceptRun may be about to register one."""
-    status = event.get("detail", {}).get("status")
-    if status in _CODES:
-        raise RunUnknown(f"The execution {status.lower()} and registered no run yet.")
+    if ended:
+        raise LeftoversRemain(f"An execution without a record had instances: {ended}"[:1000])
+    if detail.get("status") in _STOPPED:
+        raise RunUnknown(f"The execution {detail['status'].lower()} and registered no run yet.")
     logger.info("no run was registered, so nothing was launched")
+
+
+def _conclude(found: Cloud, record: RunRecord, verdict: Document, net: str, ended: list[Document]) -> None:
+    """Clean up and write the verdict; the schedules go last. Raises LeftoversRemain as long as anything is left."""
+    if not record.ended_at and verdict["reason_code"]:
+        evidence.keep(found, record, verdict["reason_code"], verdict["cause"])
+    left = _clean(found, record.run_id, record, net, ended)
+    record = end_billing(found, record)
+    if record.ended_at:
+        publish(found, recost(found, record))
+    else:
+        if not verdict["reason_code"]:
+            # An execution that succeeded has seen that nothing is left, so this is soon known again.
+            _expect_nothing(left)
+        where = evidence.address(found, record, record.execution_arn)
+        told = with_leftovers(verdict, left.remaining(), where)
+        record_verdict(found, record, told["status"], told["reason_code"] or "", told["cause"] or "")
+    _expect_nothing(left)
+    disarm(found, record.run_id, net)
+
+
+def _clean(found: Cloud, run_id: str, record: RunRecord | None, net: str, ended: list[Document]) -> Inventory:
+    """Clean up; raises LeftoversRemain while an instance may be left, before there is a verdict to write."""
+    left = clean(found, run_id, record, net, PATIENCE_SECONDS, ended)
+    if not left.instances_gone:
+        _expect_nothing(left)
+    return left
+
+
+def _expect_nothing(left: Inventory) -> None:
+    if not left.empty:
+        emit(Leftovers=1)
+        raise LeftoversRemain(", ".join(left.remaining())[:1000])
 
 
 def _stop(record: RunRecord, code: str, detail: str) -> None:
     """Stop the execution if it still runs, or runs again."""
     try:
         executions.stop(record.execution_arn, code, explain(code, detail))
-    except (ClientError, BotoCoreError) as error:
-        logger.warning("could not stop the execution", extra={"problem": str(error)[:300]})
-
-
-def _sweep(found: Cloud, record: RunRecord, net: str, verdict: Document) -> None:
-    if record.ended_at and find(found, record).empty:
-        logger.info("nothing is left")
-        return
-    if not found.schedules.armed(record.run_id):
-        # What is found after a run has ended has no other net if this function fails.
-        found.schedules.arm(record.run_id, found.now() + REARM_SECONDS)
-    if not record.ended_at and "reason_code" in verdict:
-        evidence.keep(found, record, verdict["reason_code"], verdict["cause"])
-    receipt = clean(found, record, net, PATIENCE_SECONDS)
-    if not receipt["everything_gone"]:
-        emit(Leftovers=1)
-        if net != DEAD_MAN:
-            found.schedules.arm(record.run_id, found.now() + REARM_SECONDS)
-        raise LeftoversRemain(str(receipt["inventory"])[:1000])
-    end_billing(found, record)
-
-
-def _verdict(event: dict[str, Any], by_time: bool) -> Document:
-    detail = {"status": "TIMED_OUT"} if by_time else event["detail"]
-    if detail["status"] == "SUCCEEDED":
-        return {"status": "completed"}
-    code, said = _code(detail), detail.get("cause") or ""
-    if "Next: " not in said:
-        # What a person gives as the cause of a stop, or AWS as that of a failure, is the detail of ours.
-        said = explain(code, f"{detail.get('error') or ''} {said}")
-    return {"status": _status(code), "reason_code": code, "cause": said}
-
-
-def _first(record: RunRecord, verdict: Document) -> Document:
-    """Return the verdict to record: a redrive says RunEnded of a run that was closed for a reason of its own."""
-    code = record.closed_as
-    if verdict.get("reason_code") != ENDED or code in ("", ENDED):
-        return verdict
-    return {"status": _status(code), "reason_code": code, "cause": explain(code, "")}
-
-
-def _status(code: str) -> str:
-    return "aborted" if code == "Aborted" else "failed"
-
-
-def _code(detail: Document) -> str:
-    """Return the reason code of an execution that did not succeed.
-
-    The state machine fails with a reason code as its error. The dead-man switch stops it with one; what a
-    person gives with a stop decides nothing.
-    """
-    error, status = detail.get("error"), detail["status"]
-    if status == "FAILED":
-        return str(error) if error in REASONS else "InternalError"
-    return "ExecutionTimedOut" if error == "ExecutionTimedOut" else _CODES.get(status, "InternalError")
-
-
-def _conclude(found: Cloud, record: RunRecord, verdict: Document) -> None:
-    if record.ended_at:
-        publish(found, recost(found, record))
-    else:
-        record_verdict(found, record, **verdict)
+    except AWS_ERRORS as error:
+        logger.warning("could not stop the execution", extra={"problem": problem_of(error)})

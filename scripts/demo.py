@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from cli import show, watch
+from cli import plan, show, watch
 from cli.stack import Stack, find_stack
 from lambdas.core.records import RunRecord
 from local.cloud import CloudError, LocalCloud
@@ -77,8 +77,8 @@ def _upload(stack: Stack) -> None:
 
 def _run_by_command(stack: Stack) -> RunRecord:
     _step(4, "A run, started with the aws CLI; {} is a whole request")
-    command = ["stepfunctions", "start-execution", "--state-machine-arn", stack.state_machine_arn, "--input", "{}"]
-    arn = json.loads(_aws(*command, "--output", "json"))["executionArn"]
+    command = ["stepfunctions", "start-execution", "--name", plan.execution_name(), "--input", "{}", "--output", "json"]
+    arn = json.loads(_aws(*command, "--state-machine-arn", stack.state_machine_arn))["executionArn"]
     return _follow(stack, arn)
 
 

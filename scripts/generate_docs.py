@@ -10,15 +10,13 @@ from typing import Any
 from contracts.documents import schema
 from contracts.prices import prices, run_cost
 from contracts.reasons import REASONS, RequestInvalid
+from infra import definition
 from lambdas.core.acceptance import HEARTBEAT_SECONDS, checked_request
 
 ROOT = Path(__file__).parent.parent
 REQUEST_PAGE = Path("docs/request.md")
 EVENTS = ROOT / "events"
-STATE_MACHINE = ROOT / "statemachine" / "training.asl.json"
 COST_MINUTES = (20, 60, 180, 240)
-# Placeholders of the state machine that stand for numbers, which keep the file from being JSON.
-_NUMBERS = ("${ExecutionTimeoutSeconds}",)
 
 _REQUEST_INTRODUCTION = """# The run request
 
@@ -81,10 +79,7 @@ def reason_table() -> str:
 
 def state_table() -> str:
     """Return the states of the training state machine in the order of the file, each with its comment."""
-    text = STATE_MACHINE.read_text()
-    for placeholder in _NUMBERS:
-        text = text.replace(placeholder, "0")
-    states = json.loads(text)["States"]
+    states = definition.parsed()["States"]
     return _table(
         ["state", "kind", "what it does"], [[_code(n), s["Type"].lower(), s["Comment"]] for n, s in states.items()]
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 import boto3
 from botocore.config import Config
@@ -15,6 +15,23 @@ from lambdas.core import denials
 TRIES = 5
 CONNECT_SECONDS = 5
 READ_SECONDS = 20
+
+
+class Pace(NamedTuple):
+    """How often a call is tried, and how long each try may take to connect and to answer, in seconds."""
+
+    tries: int
+    read_seconds: int
+
+
+PATIENT = Pace(TRIES, READ_SECONDS)
+# For functions that end a machine whatever else hangs: they are called again, so a call may fail soon.
+BRIEF = Pace(3, 4)
+# For what arms their next call, which comes first and has ten seconds, the pauses between tries included.
+QUICK = Pace(2, 2)
+# What a call to AWS can end with. An answer of S3 that breaks off in its body is urllib3's own error.
+AWS_ERRORS = (ClientError, BotoCoreError, HTTPError)
+PROBLEM_LENGTH = 300
 Handler = Callable[[dict[str, Any], Any], Any]
 
 
@@ -49,7 +66,7 @@ def repeatable(handler: Handler) -> Handler:
     def named(event: dict[str, Any], context: Any) -> Any:
         try:
             return handler(event, context)
-        except (ClientError, BotoCoreError, HTTPError) as error:
+        except AWS_ERRORS as error:
             if isinstance(error, ClientError) and denials.denied(error_code(error)):
                 raise PermissionMissing(
                     denials.told(error.operation_name, error_code(error), error_message(error))
@@ -67,3 +84,12 @@ def error_code(error: ClientError) -> str:
 def error_message(error: ClientError) -> str:
     """Return the message AWS gave."""
     return str(error.response.get("Error", {}).get("Message", ""))[:500]
+
+
+def problem_of(error: BaseException) -> str:
+    """Return what an error says, for a log, a receipt or a note: its AWS code or its class, and its message."""
+    if isinstance(error, ClientError):
+        said = f"{error.operation_name} was refused: {error_code(error)} {error_message(error)}"
+    else:
+        said = f"{type(error).__name__}: {error}"
+    return said.strip()[:PROBLEM_LENGTH]

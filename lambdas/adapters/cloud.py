@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 
 from contracts import layout
+from lambdas.adapters.clients import BRIEF, PATIENT, QUICK
 from lambdas.adapters.compute import Compute
 from lambdas.adapters.objects import Objects
 from lambdas.adapters.runs_table import RunsTable
@@ -32,13 +33,15 @@ class Cloud:
         return int(time.time())
 
 
-def cloud() -> Cloud:
-    """Return the adapters of this function."""
+def cloud(brief: bool = False) -> Cloud:
+    """Return the adapters of this function; `brief` ones give up soon, for functions that end machines."""
     given = settings()
+    pace = BRIEF if brief else PATIENT
+    schedules = given.schedule_group, given.scheduler_role_arn, given.sweep_function_arn
     return Cloud(
         settings=given,
-        objects=Objects(given.bucket),
-        runs=RunsTable(given.runs_table),
-        compute=Compute(given.project, given.launch_template_id),
-        schedules=Schedules(given.schedule_group, given.scheduler_role_arn, given.sweep_function_arn),
+        objects=Objects(given.bucket, pace),
+        runs=RunsTable(given.runs_table, pace),
+        compute=Compute(given.project, given.launch_template_id, pace),
+        schedules=Schedules(*schedules, QUICK if brief else PATIENT),
     )

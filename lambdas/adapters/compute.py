@@ -1,6 +1,7 @@
 """EC2: launch from the template, find and delete by tag, read the console. Runs in Lambda."""
 
 import math
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -8,9 +9,10 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from contracts import layout
-from lambdas.adapters.clients import client, error_code, error_message
+from lambdas.adapters.clients import AWS_ERRORS, PATIENT, Pace, client, error_code, error_message, problem_of
 from lambdas.adapters.telemetry import logger
-from lambdas.core.inventory import Inventory, Resource
+from lambdas.core.instances import ALIVE, TERMINATED, Instance, from_description
+from lambdas.core.inventory import ANY_RUN, INSTANCES, TAGGED_KINDS, Inventory, Resource, Tag, of_run
 from lambdas.core.ladder import NO_ANSWER, Rung
 from lambdas.core.records import Attempt
 
@@ -20,7 +22,6 @@ LAUNCH_TRIES = 2
 PRICE_TRIES = 2
 PRICE_SECONDS = 3
 PRICES_LOOKED_AT = 10
-_ALIVE = ("pending", "running", "stopping", "stopped", "shutting-down")
 
 
 class LaunchFailed(Exception):
@@ -43,9 +44,10 @@ class Launched:
 class Compute:
     """The instances of one project (the stack's name, in the Project tag) and all they own."""
 
-    def __init__(self, project: str, launch_template_id: str) -> None:
+    def __init__(self, project: str, launch_template_id: str, pace: Pace = PATIENT) -> None:
         self._project = project
         self._launch_template_id = launch_template_id
+        self._pace = pace
 
     def launch(self, rung: Rung, token: str, tags: dict[str, str]) -> Launched:
         """Launch one instance for a rung; the same token gives the same instance. Raises LaunchFailed."""
@@ -104,47 +106,59 @@ class Compute:
             )
             return None
 
-    def run_of_instance(self, instance_id: str) -> tuple[str, int] | None:
-        """Return run id and attempt of an instance of this project; None when it is not ours or no longer known."""
-        for instance in self._described(instance_id):
-            tags = _tags(instance)
-            if tags.get(layout.TAG_PROJECT) == self._project and layout.TAG_RUN_ID in tags:
-                return tags[layout.TAG_RUN_ID], int(tags.get(layout.TAG_ATTEMPT, "0"))
-        return None
+    def instance(self, instance_id: str) -> Instance | None:
+        """Return an instance of a run of this project; None when it is not ours or no longer known."""
+        try:
+            answer = self._ec2().describe_instances(InstanceIds=[instance_id])
+        except ClientError as error:
+            if error_code(error).startswith("InvalidInstanceID"):
+                return None
+            raise
+        found = [from_description(i) for reservation in answer["Reservations"] for i in reservation["Instances"]]
+        return next((i for i in found if i.project == self._project and i.run_id), None)
 
-    def state_of(self, instance_id: str) -> str:
-        """Return the state of an instance, "" when EC2 does not know it."""
-        return "".join(instance["State"]["Name"] for instance in self._described(instance_id))
-
-    def inventory(self, run_id: str | None) -> Inventory:
-        """Return all that carries the tags of a run (of any run when None), and the instances already terminated."""
-        instances = list(self._paged("describe_instances", "Reservations", self._filters(run_id)))
-        flat = [instance for reservation in instances for instance in reservation["Instances"]]
-        alive = [
-            Resource("instances", i["InstanceId"], i["State"]["Name"]) for i in flat if i["State"]["Name"] in _ALIVE
-        ]
-        ended = frozenset(i["InstanceId"] for i in flat if i["State"]["Name"] == "terminated")
-        return Inventory(tuple(alive + self._attached(run_id)), terminated=ended)
+    def instances(self, tag: Tag) -> list[Instance]:
+        """Return every instance with a tag that EC2 still shows, for about an hour after its end."""
+        pages = self._paged("describe_instances", "Reservations", tag)
+        return [from_description(i) for reservation in pages for i in reservation["Instances"]]
 
     def alive(self, run_id: str) -> list[Attempt]:
         """Return the living instances of a run, each as the attempt that its tags tell."""
-        return self.launched(run_id, _ALIVE)
+        return [i.attempt for i in self.instances(of_run(run_id)) if i.state in ALIVE]
 
-    def launched(self, run_id: str, states: tuple[str, ...] = (*_ALIVE, "terminated")) -> list[Attempt]:
-        """Return the instances of a run that EC2 still shows, for about an hour after their end; see `alive`."""
-        pages = self._paged("describe_instances", "Reservations", self._filters(run_id))
-        return [
-            _attempt(instance)
-            for reservation in pages
-            for instance in reservation["Instances"]
-            if instance["State"]["Name"] in states
-        ]
+    def launched(self, run_id: str) -> list[Attempt]:
+        """Return the instances of a run that EC2 still shows; see `alive`."""
+        return [i.attempt for i in self.instances(of_run(run_id)) if i.state in (*ALIVE, TERMINATED)]
+
+    def inventory(self, tag: Tag = ANY_RUN, until: float = math.inf) -> Inventory:
+        """Return all that carries a tag, each kind looked at on its own.
+
+        A kind that EC2 refuses to show, or that is not looked at before `until` (time.monotonic), is unknown. Whatever
+        comes of one look, the others are made.
+        """
+        resources: list[Resource] = []
+        ended: frozenset[str] = frozenset()
+        unknown: dict[str, str] = {}
+        for kind in TAGGED_KINDS:
+            try:
+                if time.monotonic() > until:
+                    raise TimeoutError("there was no time left to look")
+                if kind == INSTANCES:
+                    shown = self.instances(tag)
+                    resources += [Resource(kind, i.instance_id, i.state) for i in shown if i.state in ALIVE]
+                    ended = frozenset(i.instance_id for i in shown if i.state == TERMINATED)
+                else:
+                    resources += self._others(kind, tag)
+            except Exception as error:  # whatever it is, the other kinds are looked at
+                unknown[kind] = problem_of(error)
+                logger.warning("a kind of resource is unknown", extra={"kind": kind, "problem": unknown[kind]})
+        return Inventory(tuple(resources), terminated=ended, unknown=unknown)
 
     def delete(self, resource: Resource) -> str:
-        """Delete a resource; returns what came of it. What is already gone is as good as deleted."""
-        ec2, name = client("ec2"), resource.resource_id
+        """Delete a resource; returns what came of it. What is already gone is as good as deleted. Never raises."""
+        ec2, name = self._ec2(), resource.resource_id
         calls = {
-            "instances": lambda: ec2.terminate_instances(InstanceIds=[name]),
+            INSTANCES: lambda: ec2.terminate_instances(InstanceIds=[name]),
             "volumes": lambda: ec2.delete_volume(VolumeId=name),
             "network_interfaces": lambda: ec2.delete_network_interface(NetworkInterfaceId=name),
         }
@@ -155,11 +169,13 @@ class Compute:
         except ClientError as error:
             code = error_code(error)
             return "already gone" if "NotFound" in code else f"refused: {code}"
+        except AWS_ERRORS as error:
+            return f"no answer: {problem_of(error)}"
         return "requested"
 
     def terminate(self, instance_id: str) -> str:
         """Terminate an instance; see `delete`."""
-        return self.delete(Resource("instances", instance_id, ""))
+        return self.delete(Resource(INSTANCES, instance_id, ""))
 
     def console(self, instance_id: str) -> bytes:
         """Return the end of an instance's console output (botocore decodes it), b"" when EC2 has none."""
@@ -167,56 +183,42 @@ class Compute:
         # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetConsoleOutput.html
         return self._console(instance_id, Latest=True) or self._console(instance_id)
 
-    @staticmethod
-    def _console(instance_id: str, **options: Any) -> bytes:
+    def _console(self, instance_id: str, **options: Any) -> bytes:
         try:
-            return str(client("ec2").get_console_output(InstanceId=instance_id, **options).get("Output", "")).encode()
+            return str(self._ec2().get_console_output(InstanceId=instance_id, **options).get("Output", "")).encode()
         except ClientError:
             return b""
 
-    @staticmethod
-    def _described(instance_id: str) -> list[dict[str, Any]]:
-        try:
-            answer = client("ec2").describe_instances(InstanceIds=[instance_id])
-        except ClientError as error:
-            if error_code(error).startswith("InvalidInstanceID"):
-                return []
-            raise
-        return [instance for reservation in answer["Reservations"] for instance in reservation["Instances"]]
+    def _others(self, kind: str, tag: Tag) -> list[Resource]:
+        """Return what is left of a kind other than instances."""
+        if kind == "volumes":
+            found = self._paged("describe_volumes", "Volumes", tag)
+            left = [v for v in found if v["State"] not in ("deleting", "deleted")]
+            return [Resource(kind, v["VolumeId"], v["State"], v["State"] == "available") for v in left]
+        if kind == "network_interfaces":
+            found = self._paged("describe_network_interfaces", "NetworkInterfaces", tag)
+            return [Resource(kind, n["NetworkInterfaceId"], n["Status"], n["Status"] == "available") for n in found]
+        if kind == "snapshots_in_progress":
+            found = self._paged("describe_snapshots", "Snapshots", tag, OwnerIds=["self"])
+            return [Resource(kind, s["SnapshotId"], s["State"], False) for s in found if s["State"] == "pending"]
+        if kind == "nat_gateways":
+            found = self._paged("describe_nat_gateways", "NatGateways", tag)
+            left = [g for g in found if g["State"] not in ("deleted", "failed")]
+            return [Resource(kind, g["NatGatewayId"], g["State"], False) for g in left]
+        found = self._ec2().describe_addresses(Filters=self._filters(tag))["Addresses"]
+        return [Resource(kind, a.get("AllocationId", ""), "allocated", False) for a in found]
 
-    def _attached(self, run_id: str | None) -> list[Resource]:
-        filters = self._filters(run_id)
-        found = [
-            Resource("volumes", v["VolumeId"], v["State"], v["State"] == "available")
-            for v in self._paged("describe_volumes", "Volumes", filters)
-            if v["State"] not in ("deleting", "deleted")
-        ]
-        found += [
-            Resource("network_interfaces", n["NetworkInterfaceId"], n["Status"], n["Status"] == "available")
-            for n in self._paged("describe_network_interfaces", "NetworkInterfaces", filters)
-        ]
-        found += [
-            Resource("snapshots_in_progress", s["SnapshotId"], s["State"], False)
-            for s in self._paged("describe_snapshots", "Snapshots", filters, OwnerIds=["self"])
-            if s["State"] == "pending"
-        ]
-        found += [
-            Resource("nat_gateways", g["NatGatewayId"], g["State"], False)
-            for g in self._paged("describe_nat_gateways", "NatGateways", filters)
-            if g["State"] not in ("deleted", "failed")
-        ]
-        addresses = client("ec2").describe_addresses(Filters=filters)["Addresses"]
-        return found + [Resource("addresses", a.get("AllocationId", ""), "allocated", False) for a in addresses]
+    def _ec2(self) -> Any:
+        return client("ec2", *self._pace)
 
-    def _filters(self, run_id: str | None) -> list[dict[str, Any]]:
-        filters = [{"Name": f"tag:{layout.TAG_PROJECT}", "Values": [self._project]}]
-        if run_id is None:
-            return [*filters, {"Name": "tag-key", "Values": [layout.TAG_RUN_ID]}]
-        return [*filters, {"Name": f"tag:{layout.TAG_RUN_ID}", "Values": [run_id]}]
+    def _filters(self, tag: Tag) -> list[dict[str, Any]]:
+        of_project = {"Name": f"tag:{layout.TAG_PROJECT}", "Values": [self._project]}
+        if not tag.value:
+            return [of_project, {"Name": "tag-key", "Values": [tag.key]}]
+        return [of_project, {"Name": f"tag:{tag.key}", "Values": [tag.value]}]
 
-    @staticmethod
-    def _paged(operation: str, field: str, filters: list[dict[str, Any]], **more: Any) -> list[dict[str, Any]]:
-        pages = client("ec2").get_paginator(operation).paginate(Filters=filters, **more)
+    def _paged(self, operation: str, field: str, tag: Tag, **more: Any) -> list[dict[str, Any]]:
+        pages = self._ec2().get_paginator(operation).paginate(Filters=self._filters(tag), **more)
         return [item for page in pages for item in page.get(field, [])]
 
 
@@ -231,18 +233,3 @@ def _newest_usd(history: list[dict[str, Any]], instance_type: str, zone: str) ->
     if not 0 < usd < math.inf:
         raise ValueError(f"SpotPrice: expected a positive number of USD for {instance_type} in {zone}, found {usd}")
     return usd
-
-
-def _attempt(instance: dict[str, Any]) -> Attempt:
-    return Attempt(
-        attempt=int(_tags(instance).get(layout.TAG_ATTEMPT, "0")),
-        instance_id=instance["InstanceId"],
-        instance_type=instance["InstanceType"],
-        market="spot" if instance.get("InstanceLifecycle") == "spot" else "on_demand",
-        zone=instance.get("Placement", {}).get("AvailabilityZone", ""),
-        launched_at=int(instance["LaunchTime"].timestamp()),
-    )
-
-
-def _tags(resource: dict[str, Any]) -> dict[str, str]:
-    return {tag["Key"]: tag["Value"] for tag in resource.get("Tags", [])}

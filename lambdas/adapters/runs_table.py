@@ -10,14 +10,20 @@ from boto3.dynamodb.conditions import Attr, ConditionBase, ConditionExpressionBu
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
-from lambdas.adapters.clients import client, error_code
+from contracts.reasons import StackClosing
+from lambdas.adapters.clients import PATIENT, Pace, client, error_code
 from lambdas.core import budget
 from lambdas.core.budget import Month
 from lambdas.core.records import BOOT, TRAINING, RunRecord, from_item, to_attributes, usd
 
 BY_TIME = "by-time"
 _EXECUTION = "execution#"
+# Whether the stack is being deleted; see `RunsTable.close_stack`.
+_STACK = "stack#closed"
 _REFUSED = "ConditionalCheckFailed"
+# A record of another release may lack what it has not reached.
+_OPEN = Attr("closed_at").not_exists() | Attr("closed_at").eq(0)
+_NO_VERDICT = Attr("ended_at").not_exists() | Attr("ended_at").eq(0)
 # A transaction that meets another one on the same item is cancelled and not repeated by boto3:
 # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
 _CROWDED = ("TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded")
@@ -38,8 +44,12 @@ class MonthMoved(Exception):
 class RunsTable:
     """Records by run id, run ids by execution, and what each month has committed."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, pace: Pace = PATIENT) -> None:
         self._name = name
+        self._pace = pace
+
+    def _dynamodb(self) -> Any:
+        return client("dynamodb", *self._pace)
 
     def load(self, run_id: str) -> RunRecord | None:
         """Return the newest record of a run, or None."""
@@ -57,40 +67,85 @@ class RunsTable:
         # Before its first run, or after an update of a stack that did not keep months, there is none yet.
         return budget.from_item(month, item) if item else budget.from_records(month, self.since(month))
 
-    def register(self, record: RunRecord, month: Month) -> bool:
+    def run_id_of(self, execution_arn: str) -> str:
+        """Return the run id that an execution registered, "" for none."""
+        item = self._get(_EXECUTION + execution_arn)
+        return str(item["run_id"]) if item else ""
+
+    def register(self, record: RunRecord, month: Month, replaced: str = "") -> bool:
         """Put a new record, its execution's pointer and the next version of its month: all or nothing.
 
-        Returns False when the run id or the execution is taken. Raises MonthMoved when `month` is not the newest.
+        `replaced` is the run to which an earlier execution of the same name points, which AWS has forgotten since.
+        Returns False when the run id or the execution is taken. Raises MonthMoved when `month` is not the newest or is
+        being written just now, StackClosing once `close_stack` was called.
         """
         pointer = {"id": _EXECUTION + record.execution_arn, "run_id": record.run_id}
         absent = Attr("id").not_exists()
         unmoved = Attr("version").eq(month.version) if month.version else absent
-        answers = self._transact(
-            self._put(record.to_item(), absent),
-            self._put(pointer, absent),
-            self._put(month.with_run(record).to_item(), unmoved),
-        )
+        try:
+            answers = self._transact(
+                self._put(record.to_item(), absent),
+                self._put(pointer, Attr("run_id").eq(replaced) if replaced else absent),
+                self._put(month.with_run(record).to_item(), unmoved),
+                self.while_open(),
+            )
+        except ClientError as error:
+            if _crowded(error):
+                raise MonthMoved(month.month) from error
+            raise
+        if answers[3] == _REFUSED:
+            raise StackClosing("Nothing was launched.")
         if answers[2] == _REFUSED:
             raise MonthMoved(month.month)
         return _REFUSED not in answers
 
     def begin_stage(self, record: RunRecord, changes: dict[str, Any]) -> RunRecord:
-        """Write the token of a waiting state. Raises Superseded when the run has ended or is further on already."""
-        attempt = changes.get("attempt", record.attempt)
+        """Write the token of a waiting state. Raises Superseded when the run has ended or is further on already.
+
+        An invocation that the state machine gave up may come after its own retry, minutes later: the token of the
+        newest try stays, see `fence_of`.
+        """
+        attempt, fence = changes.get("attempt", record.attempt), changes.get("fence", 0)
         reached: ConditionBase = Attr("attempt").lte(attempt)
         if changes["stage"] == BOOT:
             # A late second call of LaunchInstance must not take the token of the state that waits now.
             reached &= Attr("attempt").ne(attempt) | Attr("stage").ne(TRAINING)
-        return self._update(record, changes, Attr("closed_at").eq(0) & reached)
+        if fence:
+            repeated = Attr("fence").eq(fence) & Attr("task_token").eq(changes["task_token"])
+            reached &= Attr("fence").not_exists() | Attr("fence").lt(fence) | repeated
+        return self._update(record, changes, _OPEN & reached)
 
     def claim_rung(self, record: RunRecord, changes: dict[str, Any]) -> RunRecord:
-        """Write what EC2 is asked for next. Raises Superseded when the run has ended or another call took over."""
-        mine = Attr("attempt").eq(record.attempt) & Attr("task_token").eq(record.task_token)
-        return self._update(record, changes, Attr("closed_at").eq(0) & mine)
+        """Write what EC2 is asked for next.
+
+        Raises
+        ------
+        Superseded
+            When the run has ended or another call took over.
+        StackClosing
+            Once the stack is being deleted: nothing may be launched any more.
+        """
+        of_record = {"Update": self._change(record.run_id, changes, self._mine(record))}
+        answers = self._transact(of_record, self.while_open())
+        if answers[0] == _REFUSED:
+            raise Superseded(record.run_id)
+        if answers[1] == _REFUSED:
+            raise StackClosing("No instance was launched.")
+        return replace(record, **changes)
+
+    def note_launch(self, record: RunRecord, changes: dict[str, Any]) -> RunRecord:
+        """Write what came of a launch. Raises Superseded when the run has ended or another call took over."""
+        return self._update(record, changes, self._mine(record))
+
+    @staticmethod
+    def _mine(record: RunRecord) -> ConditionBase:
+        """Return the condition that the run goes on and waits for the token that `record` holds."""
+        of_token = Attr("attempt").eq(record.attempt) & Attr("task_token").eq(record.task_token)
+        return _OPEN & of_token
 
     def note_attempt(self, record: RunRecord, changes: dict[str, Any]) -> RunRecord:
         """Write what happened to the current attempt. Raises Superseded when it, or the run, is over."""
-        return self._update(record, changes, Attr("closed_at").eq(0) & Attr("attempt").eq(record.attempt))
+        return self._update(record, changes, _OPEN & Attr("attempt").eq(record.attempt))
 
     def advance(self, record: RunRecord, changes: dict[str, Any]) -> RunRecord:
         """Write what a report says. Raises Superseded unless its `seq` is above the recorded one of this attempt."""
@@ -103,11 +158,11 @@ class RunsTable:
 
     def close(self, record: RunRecord, changes: dict[str, Any]) -> RunRecord:
         """End the run once: from then on nothing may launch for it. Raises Superseded when it was ended before."""
-        return self._update(record, changes, Attr("closed_at").eq(0))
+        return self._update(record, changes, _OPEN)
 
     def finish(self, record: RunRecord, changes: dict[str, Any]) -> RunRecord:
         """Write the verdict once, its cost in place of the estimate. Raises Superseded when there is one already."""
-        return self._account(record, changes, Attr("ended_at").eq(0), changes["cost_usd"])
+        return self._account(record, changes, _NO_VERDICT, changes["cost_usd"])
 
     def recost(self, record: RunRecord, changes: dict[str, Any]) -> RunRecord:
         """Correct the cost of a run that has its verdict. Raises Superseded when it is not what `record` says."""
@@ -125,7 +180,7 @@ class RunsTable:
     def _by_time(self, condition: str, values: dict[str, Any]) -> Iterator[RunRecord]:
         """Yield records newest first; a page is asked for when the one before is used up."""
         pages = (
-            client("dynamodb")
+            self._dynamodb()
             .get_paginator("query")
             .paginate(
                 TableName=self._name,
@@ -138,7 +193,7 @@ class RunsTable:
         return (from_item(_deserialized(item)) for page in pages for item in page["Items"])
 
     def _get(self, key: str) -> dict[str, Any] | None:
-        answer = client("dynamodb").get_item(TableName=self._name, Key={"id": {"S": key}}, ConsistentRead=True)
+        answer = self._dynamodb().get_item(TableName=self._name, Key={"id": {"S": key}}, ConsistentRead=True)
         return _deserialized(answer["Item"]) if "Item" in answer else None
 
     def _account(
@@ -166,13 +221,13 @@ class RunsTable:
         """Write all items or none; returns AWS's answer for each: "None", or _REFUSED when its condition failed."""
         for pause in (*PAUSES_SECONDS, None):
             try:
-                client("dynamodb").transact_write_items(TransactItems=list(items))
+                self._dynamodb().transact_write_items(TransactItems=list(items))
             except ClientError as error:
-                answers = [str(reason.get("Code")) for reason in error.response.get("CancellationReasons", [])]
+                answers = _answers(error)
                 if _REFUSED in answers:
                     return answers
                 # Cancelled for throttling or a conflict says nothing of the conditions.
-                if pause is None or not any(answer in _CROWDED for answer in answers):
+                if pause is None or not _crowded(error):
                     raise
                 time.sleep(pause)
             else:
@@ -201,7 +256,7 @@ class RunsTable:
         change = self._change(record.run_id, changes, condition)
         for pause in (*PAUSES_SECONDS, None):
             try:
-                client("dynamodb").update_item(**change)
+                self._dynamodb().update_item(**change)
             except ClientError as error:
                 if error_code(error) == "ConditionalCheckFailedException":
                     raise Superseded(record.run_id) from error
@@ -211,6 +266,36 @@ class RunsTable:
             else:
                 break
         return replace(record, **changes)
+
+    def close_stack(self, now: int) -> None:
+        """Let no run be registered from now on: the stack is being deleted. May be repeated."""
+        self._mark_stack(True, now)
+
+    def open_stack(self, now: int) -> None:
+        """Let runs be registered again. May be repeated."""
+        self._mark_stack(False, now)
+
+    def while_open(self) -> dict[str, Any]:
+        """Return the part of a transaction that is refused once `close_stack` was called."""
+        condition = Attr("closed").not_exists() | Attr("closed").eq(False)
+        key = {"id": {"S": _STACK}}
+        return {"ConditionCheck": {"TableName": self._name, "Key": key, **_expressed(condition)}}
+
+    def _mark_stack(self, closed: bool, now: int) -> None:
+        self._dynamodb().update_item(
+            TableName=self._name,
+            Key={"id": {"S": _STACK}},
+            UpdateExpression="SET closed = :closed, marked_at = :now",
+            ExpressionAttributeValues={":closed": _serialize(closed), ":now": _serialize(now)},
+        )
+
+
+def _answers(error: ClientError) -> list[str]:
+    return [str(reason.get("Code")) for reason in error.response.get("CancellationReasons", [])]
+
+
+def _crowded(error: ClientError) -> bool:
+    return any(answer in _CROWDED for answer in _answers(error))
 
 
 def _expressed(condition: ConditionBase) -> dict[str, Any]:

@@ -85,6 +85,16 @@ def deadline_at(request: Document, created_at: int) -> int:
     return created_at + round(float(request["max_runtime_minutes"]) * SECONDS_PER_MINUTE)
 
 
+def longest_wait_seconds(request: Document) -> int:
+    """Return the longest that a state can wait on after the run's deadline: for a first report, or for the next."""
+    return max(int(request["boot_timeout_seconds"]), int(request["heartbeat_timeout_seconds"]))
+
+
+def boot_seconds(request: Document, deadline: int, now: int) -> int:
+    """Return how long to wait for a machine's first report: not beyond the deadline (epoch seconds)."""
+    return max(1, min(int(request["boot_timeout_seconds"]), deadline - now))
+
+
 def choices(request: Document) -> list[tuple[str, str]]:
     """Return the instance types and markets that the request allows and its price limit does not rule out."""
     return [(rung.instance_type, rung.market) for rung in rungs(request, [""], 1) if not rung.too_dear]

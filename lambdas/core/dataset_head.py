@@ -1,7 +1,7 @@
 """What can be told about a data file without pandas, before money is spent. Runs in Lambda; pure.
 
 CSV files up to the size the caller chooses are read to the end: header, row width, timestamps, numbers, duplicates.
-Of a larger CSV only the head is read; of Parquet only the magic bytes. The instance checks everything again.
+Of the others only the head is read; of Parquet only the magic bytes. The instance checks everything again.
 """
 
 import csv
@@ -34,7 +34,7 @@ def check_csv(key: str, content: bytes, whole: bool) -> None:
     content : bytes
         The file, or its head.
     whole : bool
-        Whether `content` is all of it; of a head the last, cut line is left out.
+        Whether `content` is all of it; of a head the last row is left out, which may be cut.
 
     Raises
     ------
@@ -42,7 +42,12 @@ def check_csv(key: str, content: bytes, whole: bool) -> None:
         With file, column and data row, the first row being 1.
     """
     rows = _rows(key, content, whole)
-    header = next(rows, [])
+    header = next(rows, None)
+    if header is None:
+        if not whole:
+            # A header longer than the head: nothing to be told yet.
+            return
+        header = []
     positions = _positions(key, header)
     seen: set[tuple[str, datetime]] = set()
     observed = 0
@@ -56,17 +61,29 @@ def check_csv(key: str, content: bytes, whole: bool) -> None:
 
 
 def _rows(key: str, content: bytes, whole: bool) -> Iterator[list[str]]:
-    """Yield the rows that are not blank, the header first."""
+    """Yield the rows that are not blank, the header first; of a head without the last one.
+
+    A head ends anywhere: within a letter, a line, or a quoted field that holds a line break.
+    """
     complete = content if whole else content[: content.rfind(b"\n") + 1]
     try:
         text = complete.decode("utf-8-sig")
-        yield from filter(None, csv.reader(io.StringIO(text, newline="")))
+        rows = filter(None, csv.reader(io.StringIO(text, newline="")))
+        yield from rows if whole else _without_last(rows)
     except UnicodeDecodeError as error:
         raise DatasetInvalid(
             f"{key}: expected UTF-8 text, found byte {error.start} that is not; save it as UTF-8."
         ) from error
     except csv.Error as error:
         raise DatasetInvalid(f"{key}: expected CSV text, found a row that cannot be read: {error}.") from error
+
+
+def _without_last(rows: Iterator[list[str]]) -> Iterator[list[str]]:
+    held = next(rows, None)
+    for row in rows:
+        if held is not None:
+            yield held
+        held = row
 
 
 def _positions(key: str, header: list[str]) -> dict[str, int]:

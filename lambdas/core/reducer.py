@@ -71,13 +71,16 @@ def settlement(record: RunRecord, now: int) -> Settlement | None:
 def _boot_settlement(record: RunRecord, now: int) -> Settlement | None:
     if record.state == "failed":
         return _failure(record)
-    if not record.seq:
-        return None
-    return Settlement("success", {
+    return Settlement("success", boot_output(record, now)) if record.seq else None
+
+
+def boot_output(record: RunRecord, now: int) -> Document:
+    """Return what the state machine keeps of a boot: what it waits for next, and how long at most (seconds)."""
+    return {
         "instance_id": record.instance_id,
         "boot_seconds": max(0, record.booted_at - record.launch_started_at),
         "training_timeout_seconds": training_timeout_seconds(record, now),
-    })  # fmt: skip
+    }
 
 
 def _training_settlement(record: RunRecord, now: int) -> Settlement | None:
@@ -85,7 +88,7 @@ def _training_settlement(record: RunRecord, now: int) -> Settlement | None:
         return Settlement("success", {"status": "completed", "training_seconds": max(0, now - record.booted_at)})
     if record.state in ("failed", "interrupted"):
         return _failure(record)
-    return _stalled(record, now) or (Settlement("heartbeat") if record.seq else None)
+    return stalled(record, now) or (Settlement("heartbeat") if record.seq else None)
 
 
 def own_reason(record: RunRecord) -> tuple[str, str]:
@@ -99,7 +102,8 @@ def _failure(record: RunRecord) -> Settlement:
     return Settlement("failure", code=code, message=message)
 
 
-def _stalled(record: RunRecord, now: int) -> Settlement | None:
+def stalled(record: RunRecord, now: int) -> Settlement | None:
+    """Return the failure of an instance that reports and gets nowhere, None while it does."""
     still = now - max(record.progress_at, record.booted_at)
     allowed = record.request["no_progress_timeout_seconds"]
     if still > allowed:

@@ -13,7 +13,7 @@ from lambdas.adapters.runs_table import Superseded
 from lambdas.adapters.telemetry import logger
 from lambdas.core import ladder, waiting
 from lambdas.core.inventory import in_flight_until
-from lambdas.core.records import BOOT, WAITING, Attempt, RunRecord, earlier_instances
+from lambdas.core.records import BOOT, FRESH_ATTEMPT, WAITING, Attempt, RunRecord, earlier_instances
 
 # Together with the last launch and the question for its price they stay within the function's time (infra/workflow.py).
 ENDING_SECONDS = 60
@@ -22,46 +22,48 @@ POLL_SECONDS = 3.0
 SHUTDOWN_SLACK_MINUTES = 10
 
 
-def begin(cloud: Cloud, record: RunRecord, attempt: int, token: str) -> RunRecord:
-    """Store the task token and the intent to launch, before anything can answer. Raises Superseded after the end."""
-    fresh = {"instance_id": "", "seq": 0, "state": "", "phase": "", "progress": "", "phase_at": 0, "progress_at": 0}
+def begin(cloud: Cloud, record: RunRecord, attempt: int, token: str, fence: int) -> RunRecord:
+    """Store the task token and the intent to launch, before anything can answer.
+
+    Raises
+    ------
+    Superseded
+        After the end of the run, or when a newer call has begun the same state or a later one.
+    """
+    now = cloud.now()
     again = attempt == record.attempt and record.stage == BOOT
     reset = (
         {}
         if again
         else {
-            **fresh,
-            "booted_at": 0,
-            "heartbeat_at": 0,
-            "interruption_at": 0,
-            "error_code": "",
-            "error_message": "",
+            **FRESH_ATTEMPT,
             "rung": 0,
             "rung_at": 0,
-            "capacity_since": cloud.now(),
+            "capacity_since": now,
             "in_flight_until": in_flight_until(record),
             "earlier_reports": record.earlier_reports + record.seq,
             "earlier_instances": earlier_instances(record),
         }
     )
-    now = cloud.now()
-    started = record.launch_started_at if again and record.launch_started_at else now
     changes = {
         "attempt": attempt,
         "stage": BOOT,
         "task_token": token,
+        "fence": fence or record.fence,
         "status": "launching",
-        "launch_started_at": started,
+        "launch_started_at": record.launch_started_at if again and record.launch_started_at else now,
+        "launch_ended_at": 0,
     }
-    return cloud.runs.begin_stage(record, {**reset, **changes, "launch_ended_at": 0})
+    return cloud.runs.begin_stage(record, {**reset, **changes})
 
 
 def end_others(cloud: Cloud, record: RunRecord) -> RunRecord:
     """Terminate every living instance of the run but the current attempt's, and put on record those that were not.
 
     Earlier attempts may have left one, and a launch whose answer was lost may have given a second one to this attempt.
+    One of a later attempt is none of the others: this call has been overtaken, perhaps since it looked at the record.
     """
-    alive = cloud.compute.alive(record.run_id)
+    alive = [a for a in cloud.compute.alive(record.run_id) if a.attempt <= record.attempt]
     kept = [a for a in alive if a.attempt == record.attempt and record.instance_id in ("", a.instance_id)]
     paid = {record.instance_id, *(a.instance_id for a in kept)}
     for entry in alive:
@@ -74,13 +76,13 @@ def end_others(cloud: Cloud, record: RunRecord) -> RunRecord:
     found = [a for a in alive if a.instance_id not in known and (a not in kept or record.instance_id)]
     listed, now = (*record.attempts, *found), cloud.now()
     ended = tuple(a if a.ended_at or a.instance_id in paid else replace(a, ended_at=now) for a in listed)
-    return record if ended == record.attempts else cloud.runs.note(record, {"attempts": ended})
+    return record if ended == record.attempts else cloud.runs.note_launch(record, {"attempts": ended})
 
 
 def await_end_of_others(cloud: Cloud, record: RunRecord) -> None:
     """Wait, not for ever, until no instance of another attempt is left: while it ends, the quota still counts it."""
     patient_until = time.monotonic() + ENDING_SECONDS
-    while any(a.attempt != record.attempt for a in cloud.compute.alive(record.run_id)):
+    while any(a.attempt < record.attempt for a in cloud.compute.alive(record.run_id)):
         if time.monotonic() > patient_until:
             logger.warning("an earlier attempt's instance has not ended yet, going on")
             return
@@ -131,7 +133,7 @@ def _no_instance(cloud: Cloud, record: RunRecord, log: list[ladder.Answer], foll
         # The next round has rungs, and so tokens, of its own, and a boot time that does not count the wait.
         cloud.runs.claim_rung(record, {**ended, "rung": following, "launch_started_at": again_at, "status": WAITING})
         return waiting.NoCapacityYet(waiting.notice(record, log, again_at))
-    cloud.runs.note(record, ended)
+    cloud.runs.note_launch(record, ended)
     smallest = min(vcpus(kind) for kind in record.request["instance_types"])
     return ladder.verdict(log, smallest, waiting.waited(record, math.ceil(following / count), now))
 
@@ -170,7 +172,7 @@ def _record(cloud: Cloud, record: RunRecord, launched: Launched, log: list[ladde
         return cloud.runs.note_attempt(record, changes)
     except Superseded:
         logger.warning(
-            "the run ended during the launch",
+            "the run, or the attempt, ended during the launch",
             extra={"instance_id": launched.instance_id, "result": cloud.compute.terminate(launched.instance_id)},
         )
         raise
@@ -189,6 +191,7 @@ def _tags(cloud: Cloud, record: RunRecord) -> dict[str, str]:
         "Name": f"{cloud.settings.project}-{record.run_id}-{record.attempt}",
         layout.TAG_PROJECT: cloud.settings.project,
         layout.TAG_RUN_ID: record.run_id,
+        layout.TAG_EXECUTION: record.execution_arn,
         layout.TAG_ATTEMPT: str(record.attempt),
         layout.TAG_RUN_PREFIX: record.prefix,
         layout.TAG_MAX_MINUTES: str(left_minutes + SHUTDOWN_SLACK_MINUTES),

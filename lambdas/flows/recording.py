@@ -1,31 +1,37 @@
 """Write the verdict of a run once: record, cost, registry, metrics. Runs in Lambda."""
 
-import json
 from dataclasses import replace
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from contracts import layout
-from contracts.documents import Document
 from contracts.reasons import RunEnded
 from lambdas.adapters import executions
+from lambdas.adapters.clients import error_code, problem_of
 from lambdas.adapters.cloud import Cloud
 from lambdas.adapters.runs_table import Superseded
-from lambdas.adapters.telemetry import emit
+from lambdas.adapters.telemetry import emit, logger
 from lambdas.core.costs import actual_cost, breakdown
 from lambdas.core.evidence import located
+from lambdas.core.measured import recorded_metrics
 from lambdas.core.path import assumed, taken
 from lambdas.core.records import RunRecord
-from lambdas.core.registry import read_model
+from lambdas.core.verdict import COMPLETED
+from lambdas.flows import registry
 from lambdas.flows.evidence import address
 
-REGISTRY_RUNS = 1000
 HARDLY_USD = 0.0001
 
 
 def record_verdict(cloud: Cloud, record: RunRecord, status: str, reason_code: str = "", cause: str = "") -> RunRecord:
-    """Write status, reason and cost of a run that has ended; the first verdict stands. Then publish the registry."""
+    """Write status, reason and cost of a run that has ended; the first verdict stands. Then publish metrics, registry.
+
+    The verdict comes first and needs nothing but the record: metrics that cannot be read, or are too large, cost a run
+    no verdict.
+    """
     now = cloud.now()
-    where = "" if status == "completed" else address(cloud, record, record.execution_arn)
+    where = "" if status == COMPLETED else address(cloud, record, record.execution_arn)
     changes: dict[str, Any] = {
         "status": status,
         "reason_code": reason_code,
@@ -33,7 +39,6 @@ def record_verdict(cloud: Cloud, record: RunRecord, status: str, reason_code: st
         "evidence": where,
         "ended_at": now,
         **costed(record, now),
-        "metrics": _metrics(cloud, record),
     }
     try:
         record = cloud.runs.finish(record, changes)
@@ -102,19 +107,31 @@ def end_billing(cloud: Cloud, record: RunRecord) -> RunRecord:
 
 
 def publish(cloud: Cloud, record: RunRecord) -> None:
-    """Write control_registry.json from the table; `record` is taken as given, the index may lag behind it."""
-    others = [r for r in cloud.runs.newest(REGISTRY_RUNS) if r.run_id != record.run_id]
-    model = read_model([record, *others], cloud.objects.bucket, cloud.now())
-    cloud.objects.put(layout.REGISTRY, json.dumps(model, indent=2).encode())
+    """Put the metrics of a completed run on record and write control_registry.json. May be repeated."""
+    registry.write(cloud, _measured(cloud, record))
 
 
-def _metrics(cloud: Cloud, record: RunRecord) -> Document:
+def _measured(cloud: Cloud, record: RunRecord) -> RunRecord:
+    """Put the metrics of a completed run on record, once; the verdict stands there whatever becomes of them."""
+    if record.status != COMPLETED or record.metrics:
+        return record
     metadata = cloud.objects.document("model_metadata", record.prefix + layout.MODEL_METADATA)
-    return {name: model["metrics"] for name, model in metadata["models"].items()} if metadata else {}
+    metrics = recorded_metrics(metadata, record.request["models"]) if metadata else {}
+    if not metrics:
+        logger.warning("the run is on record without metrics: they cannot be read")
+        return record
+    try:
+        return cloud.runs.note(record, {"metrics": metrics})
+    except ClientError as error:
+        if error_code(error) != "ValidationException":
+            raise
+        # DynamoDB takes 400 KB of a record, whatever a record of another release holds.
+        logger.warning("the run is on record without metrics: they do not fit", extra={"problem": problem_of(error)})
+        return record
 
 
 def _count(record: RunRecord) -> None:
-    completed = record.status == "completed"
+    completed = record.status == COMPLETED
     emit(
         RunsCompleted=int(completed),
         RunsFailed=int(not completed),

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -208,10 +209,14 @@ def test_the_report_ends_with_the_command_that_starts_the_run(
     started = shlex.split(out.getvalue().splitlines()[-1])
     assert started[started.index("--state-machine-arn") + 1] == MACHINE
     assert json.loads(started[started.index("--input") + 1]) == json.loads(text)
+    # A name: a lost answer, after which the AWS CLI asks again, then starts no second run.
+    name = started[started.index("--name") + 1]
+    assert re.fullmatch(r"run-\d{8}T\d{6}-[0-9a-f]{6}", name)
     file = tmp_path / "request.json"
     file.write_text(text)
     assert plan.report(plan.request_of(str(file)), str(file), stack, out) == 0
     assert f"--input file://{file}" in out.getvalue()
+    assert out.getvalue().count(name) == 1
     assert plan.report({}, "{}", stack, out) == 1
     assert "Not ready: model weights." in out.getvalue()
 

@@ -142,6 +142,44 @@ def test_numbers_that_json_does_not_know_are_refused(constant):
         parse("run_request", f'{{"max_cost_usd": {constant}}}')
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1" + "0" * 400, "-1" + "0" * 400, "1" + "0" * 5000])
+def test_numbers_that_no_reader_can_hold_are_refused_in_every_document(name, number):
+    for text in (f'{{"schema_version": {number}}}', f'{{"models": {{"A": {{"metrics": {{"mae": {number}}}}}}}}}'):
+        with pytest.raises(DocumentInvalid, match=f"{name}: expected (numbers that JSON can hold|a JSON document)"):
+            parse(name, text)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "text", ['{"a": 1, "a": 2}', '{"models": {"A": 1, "B": 2, "A": 1}}', '[{"a": 1, "\\u0061": 1}]']
+)
+def test_a_field_that_stands_twice_is_refused_in_every_document(name, text):
+    with pytest.raises(DocumentInvalid, match=r"the field [aA] twice in one object"):
+        parse(name, text)
+
+
+@pytest.mark.parametrize(("change", "expected"), [
+    ({f"model-{n}": {} for n in range(21)}, "at most this many fields: 20"),
+    ({"m" * 101: {}}, "names of fields that follow {'maxLength': 100}"),
+])  # fmt: skip
+def test_metadata_of_more_models_than_there_are_is_refused(change, expected):
+    document = {
+        "schema_version": 1, "run_id": "r", "created_at": "c", "request": {},
+        "data": {
+            "dataset": "d", "sha256": "0", "series": 1, "rows": 1, "freq": "D", "season_length": 7,
+            "prediction_length": 7, "n_windows": 1, "first_ds": "f", "last_ds": "l",
+        },
+        "environment": {"sha256": "0", "packages": {}, "python": "3", "device": "cpu", "dtype": "float32"},
+        "models": {name: {"metrics": {}, "seconds": 1, "backtest_path": "b", "forecast_path": "f"} for name in change},
+    }  # fmt: skip
+    with pytest.raises(DocumentInvalid) as caught:
+        check("model_metadata", document)
+
+    assert caught.value.field.startswith("models")
+    assert expected in caught.value.expected
+
+
 @pytest.mark.parametrize("text", [b"", b"\xff\xfe", b"{", b"null", b"[]", b'"text"', b"[" * 200_000])
 def test_text_that_is_no_json_object_is_refused(text):
     with pytest.raises(DocumentInvalid, match="run_request: expected"):

@@ -42,7 +42,7 @@ def test_the_layout_is_the_one_in_the_contract():
         "2026",
         "20261123-1800",
         "../20261123-180000",
-        "20261123-180000-1234",
+        "20261123-180000-1234567890123",
         "20261123-180000\n",
         "٢٠٢٦1123-180000",
         "x" * 500,
@@ -95,4 +95,4 @@ def test_results_have_paths_of_their_own(path, fits):
 def test_reports_and_manifest_accept_exactly_the_run_ids_of_the_layout():
     patterns = {schema(name)["properties"]["run_id"]["pattern"] for name in ("system_state", "manifest")}
 
-    assert patterns == {"^[0-9]{8}-[0-9]{6}(-[0-9]{1,3})?$"}
+    assert patterns == {"^[0-9]{8}-[0-9]{6}(-[0-9]{1,12})?$"}

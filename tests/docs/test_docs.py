@@ -1,6 +1,5 @@
 """README and docs/ say what is so: generated parts, links, commands, codes. Runs under pytest, offline."""
 
-import json
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 
 from contracts.documents import schema
 from contracts.reasons import REASONS
+from infra import definition
 from scripts import generate_docs
 from scripts.generate_docs import MarkerMissing
 
@@ -74,8 +74,7 @@ def test_code_state_machine_and_operations_page_have_the_same_list_of_reasons():
     operations = (ROOT / "docs/operations.md").read_text()
     entries = re.findall(r"^#### (\w+)\n\n(?=\S)", operations, re.MULTILINE)
     rows = re.findall(r"^\| \[`(\w+)`\]", operations, re.MULTILINE)
-    machine = (ROOT / "statemachine/training.asl.json").read_text()
-    comment = json.loads(machine.replace("${ExecutionTimeoutSeconds}", "0"))["Comment"]
+    comment = definition.parsed()["Comment"]
     listed = comment.partition("one of these reason codes: ")[2].rstrip(".").split(", ")
 
     assert entries == rows == listed == list(REASONS)
@@ -135,8 +134,7 @@ def test_diagrams_name_every_working_state(name):
     diagrams = "".join(body for language, body in EXAMPLES.findall((ROOT / name).read_text()) if language == "mermaid")
     assert diagrams, "expected a mermaid block"
     if name == "README.md":
-        text = (ROOT / "statemachine/training.asl.json").read_text().replace("${ExecutionTimeoutSeconds}", "0")
-        states = json.loads(text)["States"]
+        states = definition.parsed()["States"]
         ends = [state for state, body in states.items() if body["Type"] in ("Task", "Succeed", "Fail")]
         assert [state for state in ends if state not in diagrams] == []
 

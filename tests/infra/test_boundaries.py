@@ -11,12 +11,13 @@ from tests.infra.conftest import ACCOUNT, BUCKET_ARN, REGION, TABLE_ARN
 RUN = f"{BUCKET_ARN}/phase1/2026/11/23-180000"
 OWN, FOREIGN = "AROAEXAMPLE:i-0123456789abcdef0", "AROAEXAMPLE:i-0fedcba9876543210"
 FOLDER = f"{RUN}/machines/{OWN}"
+STAGED = f"{RUN}/staged/attempt-1/0a"
 INSTANCE = f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/i-0123456789abcdef0"
 MACHINE = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:ChronosTraining-training"
 OURS, ANOTHER = {"aws:resourcetag/project": "ChronosTraining"}, {"aws:resourcetag/project": "Payroll"}
 FUNCTIONS = (
     "AcceptRun", "LaunchInstance", "AwaitTraining", "CollectOutcome", "Cleanup", "RecordRun", "SweepRun",
-    "ObserveState", "ObserveInstance", "StartFromUpload", "DrainStack",
+    "ObserveState", "ObserveInstance", "StartFromUpload", "NoteLostUpload", "DrainStack", "RearmSweep",
 )  # fmt: skip
 EVERYBODY = ("Compute", "SchedulerRole", "StateMachineRole", *FUNCTIONS)
 
@@ -54,7 +55,13 @@ def test_the_judge_allows_what_is_needed(may):
     assert may("AcceptRun", "dynamodb:PutItem", TABLE_ARN)
     assert may("RecordRun", "dynamodb:Query", f"{TABLE_ARN}/index/by-time")
     assert may("ObserveState", "states:SendTaskSuccess", MACHINE)
-    assert may("RecordRun", "s3:PutObject", f"{BUCKET_ARN}/control_registry.json")
+    for function in ("RecordRun", "SweepRun", "DrainStack"):
+        for action in ("s3:GetObject", "s3:PutObject"):
+            assert may(function, action, f"{BUCKET_ARN}/control_registry.json"), (function, action)
+    for action in ("s3:GetObject", "s3:PutObject", "s3:PutObjectTagging"):
+        assert may("CollectOutcome", action, f"{STAGED}/forecasts/A.parquet"), action
+    for key in ("model_metadata.json", "forecasts/A.parquet", "models/A/model.json"):
+        assert may("CollectOutcome", "s3:GetObject", f"{RUN}/{key}"), key
     for key in ("system-state.json", "training.json", "forecasts/A.parquet", "logs/training.log"):
         assert may("Compute", "s3:PutObject", f"{FOLDER}/{key}"), key
         assert may("ObserveState", "s3:GetObject", f"{FOLDER}/{key}"), key
@@ -75,6 +82,19 @@ def test_the_judge_allows_what_is_needed(may):
 def test_the_machine_writes_nothing_that_another_machine_or_the_controller_writes(may, run, key):
     assert not may("Compute", "s3:PutObject", f"{run}/{key}")
     assert not may("Compute", "s3:AbortMultipartUpload", f"{run}/{key}")
+
+
+@pytest.mark.parametrize("action", ["s3:GetObject", "s3:PutObject", "s3:PutObjectTagging", "s3:AbortMultipartUpload"])
+def test_what_is_staged_is_out_of_every_machine_s_reach(may, action):
+    for key in (f"{STAGED}/forecasts/A.parquet", f"{RUN}/staged/attempt-1/training.json"):
+        assert not may("Compute", action, key), key
+
+
+@pytest.mark.parametrize("role", EVERYBODY)
+def test_a_tag_that_ends_an_object_is_put_on_what_is_staged_and_nowhere_else(may, role):
+    for key in ("forecasts/A.parquet", "training.json", f"machines/{OWN}/training.json", "cleanup_status.json"):
+        assert not may(role, "s3:PutObjectTagging", f"{RUN}/{key}"), key
+    assert may(role, "s3:PutObjectTagging", f"{STAGED}/A") == (role == "CollectOutcome")
 
 
 def test_the_machine_reads_of_other_machines_their_checkpoints_and_nothing_else(may):
@@ -139,6 +159,18 @@ def test_only_the_project_s_instances_are_terminated(may, function):
     assert may(function, "ec2:TerminateInstances", INSTANCE, OURS)
     assert not may(function, "ec2:TerminateInstances", INSTANCE, ANOTHER)
     assert not may(function, "ec2:TerminateInstances", INSTANCE)
+
+
+def test_an_upload_writes_claims_and_notes_and_no_run(may):
+    claim, record = ({"dynamodb:leadingkeys": [key]} for key in ("upload#0a1b", "20261123-180000"))
+    for action in ("dynamodb:GetItem", "dynamodb:PutItem"):
+        assert may("StartFromUploadRole", action, TABLE_ARN, claim)
+        assert not may("StartFromUploadRole", action, TABLE_ARN, record)
+    for note in ("nightly.json.rejected.txt", "nightly.json.started.txt"):
+        assert may("StartFromUploadRole", "s3:PutObject", f"{BUCKET_ARN}/requests/{note}")
+    for key in ("requests/nightly.json", "phase1/x.rejected.txt", "datasets/a.csv"):
+        assert not may("StartFromUploadRole", "s3:PutObject", f"{BUCKET_ARN}/{key}")
+        assert not may("NoteLostUpload", "s3:PutObject", f"{BUCKET_ARN}/{key}")
 
 
 @pytest.mark.parametrize("kind", ["volume/vol-1", "network-interface/eni-1"])

@@ -13,11 +13,14 @@ import pytest
 from lambdas.adapters.clients import CONNECT_SECONDS, READ_SECONDS
 from lambdas.adapters.compute import LAUNCH_TRIES, PRICE_SECONDS, PRICE_TRIES
 from lambdas.core.inventory import LAUNCH_IN_FLIGHT_SECONDS
+from lambdas.flows.accepting import RESERVING_SECONDS
 from lambdas.flows.launching import ENDING_SECONDS, WALK_SECONDS
+from lambdas.flows.staged import CHECKED_SECONDS
 
 HANDLERS = (
     "accept_run", "launch_instance", "await_training", "collect_outcome", "cleanup", "record_run", "sweep_run",
-    "observe_state", "observe_instance", "start_from_upload", "drain_stack",
+    "observe_state", "observe_instance", "start_from_upload", "note_lost_upload", "drain_stack", "rearm_sweep",
+    "rearm_sweep",
 )  # fmt: skip
 
 
@@ -55,6 +58,33 @@ def test_every_function_has_a_role_of_its_own(stack):
     roles = [json.dumps(f["Properties"]["Role"]) for f in functions]
 
     assert len(set(roles)) == len(roles)
+
+
+def test_the_function_that_reads_data_files_has_a_larger_share_of_a_core(stack):
+    memory = {name: f["Properties"]["MemorySize"] for name, f in stack.of_type("AWS::Lambda::Function").items()}
+
+    assert {size for name, size in memory.items() if "AcceptRun" not in name} == {256}
+    # A whole core comes with 1,769 MiB; a valid data set may take half a minute of one.
+    assert stack.named("AWS::Lambda::Function", "FunctionsAcceptRun")["Properties"]["MemorySize"] >= 1024
+
+
+def test_accept_run_has_the_time_that_it_allows_itself(stack):
+    function = stack.named("AWS::Lambda::Function", "FunctionsAcceptRun")["Properties"]
+
+    assert function["Timeout"] > CHECKED_SECONDS + RESERVING_SECONDS + READ_SECONDS
+
+
+def test_an_upload_that_could_not_be_started_is_handed_to_the_function_that_notes_it(stack):
+    name, config = next((n, c) for n, c in stack.of_type("AWS::Lambda::EventInvokeConfig").items() if "Upload" in n)
+    properties = config["Properties"]
+
+    assert "FunctionsStartFromUpload" in properties["FunctionName"]["Ref"], name
+    assert properties["Qualifier"] == "$LATEST"
+    assert properties["MaximumRetryAttempts"] == 2
+    (receiver, attribute) = properties["DestinationConfig"]["OnFailure"]["Destination"]["Fn::GetAtt"]
+    assert ("FunctionsNoteLostUpload" in receiver, attribute) == (True, "Arn")
+    # Lambda looks whether the function's role may call the destination when it is set.
+    assert any("StartFromUploadRoleDefaultPolicy" in other for other in config["DependsOn"])
 
 
 def test_every_setting_that_a_function_is_given_is_one_that_is_read(stack):

@@ -111,6 +111,17 @@ def test_the_scheduler_may_call_only_the_sweep(statements):
     assert all("SweepRun" in resource for resource in resources)
 
 
+def test_an_upload_s_function_may_call_only_the_one_that_notes_its_failures(statements):
+    ((_, actions, resources, _),) = [
+        entry for entry in _with(statements, "lambda:InvokeFunction") if "StartFromUploadRole" in entry[0]
+    ]
+
+    assert actions == ["lambda:InvokeFunction"]
+    assert len(resources) == 1
+    assert "FunctionsNoteLostUpload" in resources[0]
+    assert "*" not in resources[0]
+
+
 def test_the_state_machine_may_call_only_its_six_functions(statements):
     ((_, actions, resources, _),) = [entry for entry in statements if entry[0].startswith("WorkflowStateMachineRole")]
 
@@ -131,7 +142,8 @@ def test_waiting_states_are_settled_and_executions_stopped_only_of_this_state_ma
 @pytest.mark.parametrize(
     ("function", "needed"),
     [
-        ("AcceptRun", {"dynamodb:PutItem", "scheduler:CreateSchedule", "servicequotas:GetServiceQuota"}),
+        ("AcceptRun", {"dynamodb:PutItem", "dynamodb:ConditionCheckItem", "scheduler:CreateSchedule"}),
+        ("AcceptRun", {"servicequotas:GetServiceQuota", "s3:PutObject"}),
         ("LaunchInstance", {"ec2:RunInstances", "ec2:TerminateInstances", "ssm:GetParameters", _SPOT_PRICE}),
         ("AwaitTraining", {"dynamodb:UpdateItem", "s3:GetObject", "states:SendTaskSuccess"}),
         ("CollectOutcome", {"s3:GetObject", "s3:PutObject", "ec2:GetConsoleOutput"}),
@@ -140,7 +152,8 @@ def test_waiting_states_are_settled_and_executions_stopped_only_of_this_state_ma
         ("SweepRun", {"states:StopExecution", "ec2:TerminateInstances", "scheduler:UpdateSchedule", "s3:PutObject"}),
         ("ObserveState", {"states:SendTaskHeartbeat", "dynamodb:UpdateItem", "s3:GetObject"}),
         ("ObserveInstance", {"ec2:DescribeInstances", "states:SendTaskFailure"}),
-        ("StartFromUpload", {"states:StartExecution", "s3:GetObject", "s3:PutObject"}),
+        ("StartFromUpload", {"states:StartExecution", "s3:GetObject", "s3:PutObject", "lambda:InvokeFunction"}),
+        ("NoteLostUpload", {"s3:GetObject", "s3:PutObject"}),
         ("DrainStack", {"states:StopExecution", "states:ListExecutions", "ec2:TerminateInstances"}),
     ],
 )  # fmt: skip

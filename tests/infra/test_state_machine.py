@@ -8,18 +8,13 @@ import pytest
 
 from contracts.documents import schema
 from contracts.reasons import REASONS
+from infra.definition import text
 from lambdas.core.waiting import ROUND_SECONDS, NoCapacityYet
 from lambdas.flows.accepting import YOUNG_SECONDS
 
 ROOT = Path(__file__).parent.parent.parent
 TASKS = ("AcceptRun", "LaunchInstance", "AwaitTraining", "CollectOutcome", "Cleanup", "RecordRun")
 WAITING = ("LaunchInstance", "AwaitTraining")
-TRANSIENT = {
-    "Lambda.ServiceException",
-    "Lambda.AWSLambdaException",
-    "Lambda.SdkClientException",
-    "Lambda.TooManyRequestsException",
-}
 
 
 def following(state):
@@ -50,7 +45,7 @@ def states(definition):
 def test_the_definition_that_is_deployed_is_the_file(stack):
     machine = stack.only("AWS::StepFunctions::StateMachine")
 
-    assert machine["DefinitionString"] == (ROOT / "statemachine" / "training.asl.json").read_text()
+    assert machine["DefinitionString"] == text()
     others = {"ExecutionTimeoutSeconds", "RunsAddress"}
     assert set(machine["DefinitionSubstitutions"]) == {f"{name}Arn" for name in TASKS} | others
 
@@ -65,13 +60,25 @@ def test_nothing_ends_after_the_launch_without_cleanup(states):
 def test_a_failed_cleanup_can_never_lead_to_success_by_itself(states):
     assumed = states["AssumeLeftovers"]["Result"]["verdict"]
 
-    assert states["Cleanup"]["Catch"][0]["Next"] == "AssumeLeftovers"
+    assert states["Cleanup"]["Catch"][0]["Next"] == "HasRunFailed"
+    assert following(states["HasRunFailed"]) == {"KeepReason", "AssumeLeftovers"}
     assert (assumed["status"], assumed["reason_code"]) == ("failed", "CleanupIncomplete")
+
+
+def test_a_failed_cleanup_keeps_the_reason_of_a_run_that_has_one(states):
+    (choice,) = states["HasRunFailed"]["Choices"]
+    kept = states["KeepReason"]["Parameters"]
+
+    # A success has no reason code, and no reason code is no reason to keep.
+    assert choice["And"][1] == {"Variable": "$.outcome.reason_code", "IsString": True}
+    assert (kept["done"], kept["everything_gone"]) == (True, False)
+    assert kept["verdict"]["status.$"] == "$.outcome.status"
+    assert kept["verdict"]["reason_code.$"] == "$.outcome.reason_code"
 
 
 def test_an_outcome_that_cannot_be_collected_is_left_to_cleanup_and_not_made_up(states):
     """Cleanup takes a run without an outcome for failed; what CollectOutcome failed of stands in for it."""
-    (caught,) = states["CollectOutcome"]["Catch"]
+    *_, caught = states["CollectOutcome"]["Catch"]
 
     assert (caught["ErrorEquals"], caught["ResultPath"], caught["Next"]) == (["States.ALL"], "$.error", "Cleanup")
     assert [name for name, state in states.items() if state.get("ResultPath") == "$.outcome"] == ["CollectOutcome"]
@@ -112,14 +119,19 @@ def test_the_tasks_are_the_states_of_the_design_and_nothing_calls_aws_otherwise(
 
 @pytest.mark.parametrize("name", TASKS)
 def test_every_task_repeats_what_is_transient_and_catches_everything(states, name):
-    retry, *others = states[name]["Retry"]
-    *waits, catch = states[name]["Catch"]
+    *_, retry = states[name]["Retry"]
+    *named, catch = states[name]["Catch"]
 
-    assert [one["ErrorEquals"] for one in waits] == ([["NoCapacityYet"]] if name == "LaunchInstance" else [])
-    assert set(retry["ErrorEquals"]) == {"States.ALL"} or set(retry["ErrorEquals"]) >= TRANSIENT
+    own = [["NoCapacityYet"]] if name == "LaunchInstance" else []
+    # States.ALL does not take it: https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
+    assert [one["ErrorEquals"] for one in named] == [*own, ["States.DataLimitExceeded"]]
+    assert named[-1]["Next"] == catch["Next"]
+    # A missed heartbeat, and the end of the time to boot or to train, are not errors to repeat: they are judged.
+    expected = {"AcceptRun": ["States.TaskFailed", "States.Timeout"], **{key: ["States.TaskFailed"] for key in WAITING}}
+    assert retry["ErrorEquals"] == expected.get(name, ["States.ALL"])
     assert 1 <= retry["MaxAttempts"] <= 10
     assert retry["MaxDelaySeconds"] <= 60
-    assert all(other["ErrorEquals"] == ["PermissionMissing"] for other in others)
+    assert retry["JitterStrategy"] == "FULL"
     assert catch["ErrorEquals"] == ["States.ALL"]
     # What AcceptRun refuses need not be an object that an error could be put into: there the error replaces it.
     assert catch.get("ResultPath") == (None if name == "AcceptRun" else "$.error")
@@ -127,11 +139,15 @@ def test_every_task_repeats_what_is_transient_and_catches_everything(states, nam
 
 @pytest.mark.parametrize("name", ["AcceptRun", *WAITING])
 def test_a_verdict_is_never_repeated_as_if_it_were_transient(states, name):
-    repeated = {error for retry in states[name]["Retry"] for error in retry["ErrorEquals"]}
+    """The first retrier that names an error decides, and one with no attempts repeats nothing."""
+    final, *others = states[name]["Retry"]
 
+    assert final["MaxAttempts"] == 0
     # Those that say nothing of the run: they are repeated, and the verdict only when that was of no use.
-    assert repeated & set(REASONS) <= {"AwsUnavailable", "PermissionMissing"}
-    assert not repeated & {"States.ALL", "States.TaskFailed", "States.Timeout"}
+    assert set(final["ErrorEquals"]) == set(REASONS) - {"AwsUnavailable", "PermissionMissing"}
+    waited_for = {error for retry in others if retry["MaxAttempts"] == 0 for error in retry["ErrorEquals"]}
+    timeouts = {"States.Timeout", "States.HeartbeatTimeout"} if name in WAITING else set()
+    assert waited_for == timeouts | ({"NoCapacityYet"} if name == "LaunchInstance" else set())
 
 
 @pytest.mark.parametrize("name", ["AcceptRun", *WAITING])
@@ -201,7 +217,7 @@ def test_every_try_of_acceptance_comes_while_its_execution_is_young(states):
     """An execution that is older has been redriven, and registers no run any more."""
     retries = states["AcceptRun"]["Retry"]
     tries = 1 + sum(retry["MaxAttempts"] for retry in retries)
-    waits = sum(retry["MaxAttempts"] * retry["MaxDelaySeconds"] for retry in retries)
+    waits = sum(retry["MaxAttempts"] * retry.get("MaxDelaySeconds", 0) for retry in retries)
 
     assert tries * states["AcceptRun"]["TimeoutSeconds"] + waits < YOUNG_SECONDS
 

@@ -1,5 +1,9 @@
 """Bucket and table: private, encrypted, kept, and cheap as they age. Runs under pytest, offline."""
 
+from dataclasses import fields
+
+from lambdas.core.records import RunRecord
+
 
 def test_the_bucket_is_encrypted_and_not_public(stack):
     bucket = stack.only("AWS::S3::Bucket")
@@ -35,7 +39,17 @@ def test_runs_go_to_intelligent_tiering_at_7_days_glacier_at_30_and_end_at_60(st
         ("INTELLIGENT_TIERING", 7), ("GLACIER", 30),
     ]  # fmt: skip
     assert rules["unfinished-uploads"]["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] == 1
-    assert set(rules) == {"runs", "unfinished-uploads"}
+    assert set(rules) == {"runs", "staged", "unfinished-uploads"}
+
+
+def test_staged_copies_end_after_a_day_by_their_tag_and_nothing_outside_runs_ever_does(stack):
+    rules = {rule["Id"]: rule for rule in stack.only("AWS::S3::Bucket")["LifecycleConfiguration"]["Rules"]}
+
+    staged = rules["staged"]
+    assert (staged["Prefix"], staged["Status"], staged["ExpirationInDays"]) == ("phase1/", "Enabled", 1)
+    assert staged["TagFilters"] == [{"Key": "Staged", "Value": "true"}]
+    for name, rule in rules.items():
+        assert rule.get("Prefix") == "phase1/" or not {"ExpirationInDays", "Transitions"} & set(rule), name
 
 
 def test_what_people_paid_for_outlives_the_stack(stack):
@@ -55,3 +69,10 @@ def test_the_table_s_index_lists_runs_by_time(stack):
         ("run_id", "RANGE"),
     ]
     assert index["Projection"] == {"ProjectionType": "ALL"}
+
+
+def test_the_table_deletes_what_says_when_it_expires_and_no_record_does(stack):
+    attribute = stack.only("AWS::DynamoDB::Table")["TimeToLiveSpecification"]
+
+    assert attribute == {"AttributeName": "expires_at", "Enabled": True}
+    assert "expires_at" not in {field.name for field in fields(RunRecord)}

@@ -18,8 +18,10 @@ EXPECTED = {
     "s3_state_published": None,
     "s3_request_uploaded": "RequestUploaded",
     "s3_request_uploaded_duplicate": "RequestUploaded",
-    # The note beside a rejected request must not start the function again.
+    "s3_request_uploaded_again": "RequestUploaded",
+    # A note beside a request must not start the function again.
     "s3_request_rejected_note": None,
+    "s3_request_started_note": None,
     "s3_dataset_uploaded": None,
     "ec2_instance_running": None,
     "ec2_instance_stopped": "InstanceLost",

@@ -1,6 +1,7 @@
 """The controller's AWS for its tests: moto, a settable clock, a recording Step Functions. Runs under pytest."""
 
 import io
+import itertools
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -225,8 +226,14 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 @pytest.fixture
 def launch(world: World, event: Callable[[str], Any]) -> Callable[..., Any]:
-    """Return a function that calls LaunchInstance; its arguments change the payload."""
-    return lambda **changes: launch_instance.handler({**event("state_launch_instance"), **changes}, world.context)
+    """Return a function that calls LaunchInstance, each time as the next try of its state, or as `changes` say."""
+    tries = itertools.count()
+
+    def call(**changes: Any) -> Any:
+        payload = {**event("state_launch_instance"), "retry_count": next(tries), **changes}
+        return launch_instance.handler(payload, world.context)
+
+    return call
 
 
 @pytest.fixture

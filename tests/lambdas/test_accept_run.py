@@ -71,8 +71,8 @@ def test_the_dead_man_switch_is_armed_for_after_the_deadline(world, accept):
     accept({})
 
     found = client("scheduler").get_schedule(Name=RUN_ID, GroupName="dead-men")
-    # 18:00 and 120 minutes, and 180 s for the last heartbeat, and the margin of 900 s.
-    assert found["ScheduleExpression"] == "at(2026-11-23T20:18:00)"
+    # 18:00 and 120 minutes, and 900 s for a machine that boots at the deadline, and the margin of 900 s.
+    assert found["ScheduleExpression"] == "at(2026-11-23T20:30:00)"
     assert found["ActionAfterCompletion"] == "DELETE"
     assert found["Target"]["Input"] == (
         '{"source": "dead_man", "run_id": "20261123-180000", "schedule": "20261123-180000"}'

@@ -2,9 +2,9 @@
 
 import pytest
 
-from lambdas import cleanup
-from lambdas.core.inventory import Resource
-from lambdas.flows import cleaning
+from lambdas import cleanup, record_run
+from lambdas.core.inventory import MOST_ROUNDS, Resource
+from lambdas.flows import cleaning, terminating
 
 
 @pytest.fixture
@@ -45,20 +45,26 @@ def test_everything_of_the_run_is_deleted_and_the_receipt_says_so(world, clean, 
         "verdict": {"status": "completed", "reason_code": None, "cause": None},
     }  # fmt: skip
     assert world.instance_state(ended.instance_id) == "terminated"
-    assert not world.armed()
     receipt = world.receipt()
     assert receipt["everything_gone"] is True
     assert receipt["checked_by"] == "state_machine"
-    assert {kind["state"] for kind in receipt["inventory"].values()} == {"gone"}
+    states = {kind: entry["state"] for kind, entry in receipt["inventory"].items()}
+    assert states.pop("schedules") == "armed"
+    assert set(states.values()) == {"gone"}
 
 
-def test_the_schedule_is_the_last_thing_to_go(world, clean, ended):
+def test_the_schedule_stays_armed_until_the_verdict_is_on_record(world, event, clean, ended):
     volume = volume_of_the_run(world)
 
     clean()
+    assert world.armed()
+    record_run.handler(event("state_record_run"), world.context)
 
-    assert [action["resource"] for action in world.receipt()["actions"]][-1] == "schedules/20261123-180000"
-    assert volume in [action["resource"] for action in world.receipt()["actions"]]
+    assert not world.armed()
+    actions = [action["resource"] for action in world.receipt()["actions"]]
+    assert actions == [ended.instance_id, volume, "schedules/20261123-180000"]
+    assert {kind["state"] for kind in world.receipt()["inventory"].values()} == {"gone"}
+    assert world.load().status == "completed"
 
 
 def test_what_only_its_tags_tell_is_found_too(world, clean, ended):
@@ -120,7 +126,7 @@ def test_a_launch_in_flight_keeps_the_run_and_its_schedule_open(world, clean, mo
 
 def test_an_instance_that_ec2_does_not_show_yet_is_not_gone(world, clean, ended, monkeypatch):
     monkeypatch.setattr(cleanup, "PATIENCE_SECONDS", -1)
-    monkeypatch.setattr(type(world.cloud.compute), "_paged", staticmethod(lambda *args, **kwargs: []))
+    monkeypatch.setattr(type(world.cloud.compute), "_paged", lambda *args, **kwargs: [])
 
     answer = clean()
 
@@ -154,9 +160,9 @@ def test_leftovers_of_a_failed_run_keep_its_own_reason(clean, ended, stubborn):
 
 
 def test_the_last_round_hands_over_to_the_dead_man_switch(world, clean, ended, stubborn):
-    answer = clean(rounds=cleanup.MAX_ROUNDS - 1)
+    answer = clean(rounds=MOST_ROUNDS - 1)
 
-    assert (answer["everything_gone"], answer["done"], answer["rounds"]) == (False, True, cleanup.MAX_ROUNDS)
+    assert (answer["everything_gone"], answer["done"], answer["rounds"]) == (False, True, MOST_ROUNDS)
     assert world.armed()
 
 
@@ -168,12 +174,13 @@ def test_within_a_round_a_refused_deletion_is_tried_again(world, clean, ended, m
     )
 
     assert clean()["everything_gone"] is True
-    assert [a["result"] for a in world.receipt()["actions"]][:2] == ["refused: RequestLimitExceeded", "requested"]
+    assert [a["result"] for a in world.receipt()["actions"]] == ["refused: RequestLimitExceeded", "requested"]
 
 
 def test_a_round_does_not_wait_for_a_permission(world, clean, ended, monkeypatch):
     real = type(world.cloud.compute).delete
-    answers = iter(["refused: UnauthorizedOperation"])
+    # The machine comes first, and is asked for again with all else.
+    answers = iter(["refused: UnauthorizedOperation"] * 2)
     monkeypatch.setattr(
         type(world.cloud.compute), "delete", lambda self, resource: next(answers, None) or real(self, resource)
     )
@@ -199,8 +206,12 @@ def test_what_goes_on_is_waited_for_beside_what_is_refused(world, clean, monkeyp
     assert asked.count(slow) == 1
 
 
-def test_a_run_that_was_never_registered_has_nothing_to_clean(world, clean):
-    answer = clean(status="failed", reason_code="RequestInvalid", cause="why")
+def test_an_execution_that_registered_no_run_has_nothing_to_clean(world, event):
+    payload = event("state_cleanup")
+    outcome = payload["state"]["outcome"] | {"status": "failed", "reason_code": "RequestInvalid", "cause": "why"}
+    payload["state"] = {"Error": "RequestInvalid", "Cause": "{}", "outcome": outcome}
+
+    answer = cleanup.handler(payload, world.context)
 
     assert answer["done"] is True
     assert (answer["verdict"]["status"], answer["verdict"]["reason_code"]) == ("failed", "RequestInvalid")
@@ -218,4 +229,4 @@ def test_deleting_what_is_already_gone_counts_as_deleted(world):
     assert [world.cloud.compute.delete(resource) for resource in gone] == ["already gone"] * 3
     assert world.cloud.compute.delete(Resource("nat_gateways", "nat-1", "available")) == "left to its owner"
     assert world.cloud.schedules.disarm("20261123-180000") == "already gone"
-    assert cleaning.REARM_SECONDS >= 60
+    assert terminating.REARM_SECONDS >= 60

@@ -17,7 +17,13 @@ PATHS = [
 @pytest.fixture
 def collect(world, event):
     """Return a function that runs the handler with one of the sample payloads."""
-    return lambda name="state_collect_outcome_after_success": collect_outcome.handler(event(name), world.context)
+
+    def call(name="state_collect_outcome_after_success", **state):
+        payload = event(name)
+        payload["state"] |= state
+        return collect_outcome.handler(payload, world.context)
+
+    return call
 
 
 @pytest.fixture
@@ -46,6 +52,7 @@ def test_a_run_with_every_artifact_in_place_completed(world, collect, training):
 
     assert collect() == {
         "status": "completed", "reason_code": None, "cause": None, "next": "cleanup", "next_attempt": None,
+        "boot": None, "returns": 0,
     }  # fmt: skip
 
 
@@ -138,7 +145,7 @@ def test_a_silent_instance_is_tried_again_until_the_attempts_are_used_up(world, 
 
     first = collect("state_collect_outcome_after_timeout")
     world.cloud.runs.note(training, {"attempt": 2})
-    last = collect("state_collect_outcome_after_timeout")
+    last = collect("state_collect_outcome_after_timeout", attempt=2)
 
     assert (first["reason_code"], first["next"], first["next_attempt"]) == ("HeartbeatLost", "retry", 2)
     assert (last["reason_code"], last["next"], last["next_attempt"]) == ("HeartbeatLost", "cleanup", None)
@@ -186,8 +193,8 @@ def test_verified_results_the_last_report_and_the_logs_are_put_where_people_look
     collect()
 
     kept = {*PATHS, "training.json", "system-state.json", "logs/attempt-1/training.log"}
-    folder = world.cloud.folder(training)
-    assert {key for key in world.keys(training.prefix) if not key.startswith(folder)} == {
+    elsewhere = (world.cloud.folder(training), training.prefix + "staged/")
+    assert {key for key in world.keys(training.prefix) if not key.startswith(elsewhere)} == {
         training.prefix + path for path in kept
     }
     for path in PATHS:

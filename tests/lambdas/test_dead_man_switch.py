@@ -6,7 +6,8 @@ from botocore.exceptions import ClientError, ConnectionClosedError
 from contracts.reasons import explain
 from lambdas import accept_run, sweep_run
 from lambdas.adapters import clients
-from lambdas.adapters.compute import Compute
+from lambdas.adapters.runs_table import RunsTable
+from lambdas.flows.recording import close
 
 RUN_ID = "20261123-180000"
 
@@ -16,9 +17,9 @@ def test_a_sweep_by_time_that_fails_at_once_has_armed_the_next_one(world, event,
     world.cloud.schedules.arm(record.run_id, record.deadline_at)
 
     def fail(self, run_id):
-        raise ClientError({"Error": {"Code": "RequestLimitExceeded", "Message": ""}}, "DescribeInstances")
+        raise ClientError({"Error": {"Code": "RequestLimitExceeded", "Message": ""}}, "GetItem")
 
-    monkeypatch.setattr(Compute, "inventory", fail)
+    monkeypatch.setattr(RunsTable, "load", fail)
 
     with pytest.raises(ClientError):
         sweep_run.handler(event("dead_man_switch"), world.context)
@@ -36,12 +37,14 @@ def test_a_sweep_that_finds_something_after_the_end_is_not_the_only_net(world, e
     now = world.clock.now
     world.cloud.runs.note(record, {"closed_at": now, "ended_at": now, "status": "failed"})
 
-    def fail(self, resource):
+    monkeypatch.setattr(sweep_run, "PATIENCE_SECONDS", -1)
+
+    def fail(**_):
         raise ConnectionClosedError(endpoint_url="https://ec2")
 
-    monkeypatch.setattr(Compute, "delete", fail)
+    world.ec2.terminate_instances = fail
 
-    with pytest.raises(ConnectionClosedError):
+    with pytest.raises(sweep_run.LeftoversRemain, match=record.instance_id):
         sweep_run.handler(event("stepfunctions_execution_failed"), world.context)
 
     assert world.armed()
@@ -88,3 +91,31 @@ def test_an_instance_that_outlived_its_verdict_is_paid_for_in_the_record(world, 
     sweep_run.handler(event("stepfunctions_execution_failed"), world.context)
 
     assert world.load().cost_usd == pytest.approx(0.77, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("code", "recorded"), [("RunTimedOut", "RunTimedOut"), ("OutOfMemory", "OutOfMemory"), ("", "")]
+)
+def test_a_switch_that_overtakes_a_cleanup_records_what_the_run_was_closed_for(world, event, code, recorded):
+    """EC2 is slow to end the instance, so Cleanup is still at it when the schedule comes."""
+    record = world.launch(world.register(), stage="training", task_token="token")
+    close(world.cloud, record, code)
+    world.clock.now += 900
+
+    sweep_run.handler(event("dead_man_switch"), world.context)
+
+    assert (world.load().reason_code, bool(world.load().ended_at)) == (recorded, True)
+    assert world.load().status == ("failed" if code else "completed")
+    # The workflow is at work: it ends by itself, and as its record says.
+    assert "stop_execution" not in [operation for operation, _ in world.states.calls]
+
+
+def test_a_cleanup_that_takes_longer_than_any_is_stopped_with_its_own_reason(world, event):
+    record = world.launch(world.register(), stage="training", task_token="token")
+    close(world.cloud, record, "OutOfMemory")
+    world.clock.now += sweep_run.CLEANUP_SECONDS + 1
+
+    sweep_run.handler(event("dead_man_switch"), world.context)
+
+    stops = [given["error"] for operation, given in world.states.calls if operation == "stop_execution"]
+    assert stops == ["OutOfMemory"]

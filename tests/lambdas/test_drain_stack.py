@@ -4,13 +4,16 @@ import json
 
 import pytest
 
-from lambdas import drain_stack
+from contracts.reasons import StackClosing
+from lambdas import accept_run, drain_stack, launch_instance
+from lambdas.flows import draining
+from tests.lambdas.conftest import EXECUTION_ARN
 
 
 @pytest.fixture
 def drain(world, event, monkeypatch):
     """Return a function that runs the handler and gives what CloudFormation heard."""
-    monkeypatch.setattr(drain_stack, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(draining, "POLL_SECONDS", 0.0)
     heard = []
 
     class Answer:
@@ -84,9 +87,9 @@ def test_a_launch_in_flight_when_the_executions_are_stopped_leaves_no_instance(w
     looks = []
     inventory = type(world.cloud.compute).inventory
 
-    def launched_after_the_first_look(self, run_id):
-        seen = inventory(self, run_id)
-        looks.append(run_id)
+    def launched_after_the_first_look(self, *asked):
+        seen = inventory(self, *asked)
+        looks.append(asked)
         if len(looks) == 1:
             world.launch(world.cloud.runs.load(record.run_id))
             world.clock.now += 1000
@@ -96,7 +99,7 @@ def test_a_launch_in_flight_when_the_executions_are_stopped_leaves_no_instance(w
 
     assert drain("cloudformation_delete")["Status"] == "SUCCESS"
     assert len(looks) > 1
-    assert world.cloud.compute.inventory(None).empty
+    assert world.cloud.compute.inventory().empty
 
 
 def test_a_stack_that_cannot_be_emptied_is_not_deleted_and_says_what_is_left(world, drain, monkeypatch):
@@ -123,3 +126,27 @@ def test_an_error_is_answered_too_so_that_nobody_waits_an_hour(world, drain):
 def test_only_http_addresses_are_called(drain):
     with pytest.raises(ValueError, match="expected an HTTP address"):
         drain("cloudformation_create", ResponseURL="file:///etc/passwd")
+
+
+def test_once_the_stack_is_being_deleted_no_run_is_accepted_and_none_is_launched(world, drain, event):
+    world.put_inputs()
+    accepted = accept_run.handler(event("state_accept_run"), world.context)
+
+    assert drain("cloudformation_delete")["Status"] == "SUCCESS"
+
+    other = {**event("state_accept_run"), "execution_arn": EXECUTION_ARN + "-2"}
+    with pytest.raises(StackClosing):
+        accept_run.handler(other, world.context)
+    # The execution was not listed yet, so nobody has closed its run.
+    with pytest.raises(StackClosing):
+        launch_instance.handler({**event("state_launch_instance"), "run_id": accepted["run_id"]}, world.context)
+    assert world.ec2.launches == []
+
+
+def test_a_stack_that_is_made_again_with_its_table_accepts_runs(world, drain, event):
+    world.put_inputs()
+    world.cloud.runs.close_stack(world.clock.now)
+
+    assert drain("cloudformation_create")["Status"] == "SUCCESS"
+
+    assert accept_run.handler(event("state_accept_run"), world.context)["run_id"]

@@ -6,8 +6,9 @@ from botocore.exceptions import ClientError
 from contracts.documents import check
 from contracts.layout import run_prefix
 from contracts.reasons import REASONS
-from lambdas import cleanup, collect_outcome, drain_stack, sweep_run
+from lambdas import cleanup, collect_outcome, sweep_run
 from lambdas.core.evidence import located
+from lambdas.flows import draining
 from lambdas.flows.recording import record_verdict
 
 RUN_ID = "20261123-180000"
@@ -64,7 +65,12 @@ def test_an_instance_that_never_booted_leaves_its_console_with_cloud_init_in_it(
 
     told = ending(world)
     assert told["reason_code"] == "BootTimedOut"
-    assert told["instance"] == {"instance_id": record.instance_id, "state": "running", "console": True}
+    assert told["instance"] == {
+        "instance_id": record.instance_id,
+        "state": "running",
+        "state_reason": "",
+        "console": True,
+    }
     assert told["last_report"] is None
     assert world.cloud.objects.head(f"{PREFIX}logs/attempt-1/console.log", 1000) == CONSOLE
     assert console[0] == {"InstanceId": record.instance_id, "Latest": True}
@@ -219,11 +225,11 @@ def test_a_run_that_was_cut_off_has_code_sentence_next_step_and_evidence(world, 
 
 
 def test_a_run_whose_stack_is_deleted_keeps_its_evidence(world, console, monkeypatch):
-    monkeypatch.setattr(drain_stack, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(draining, "POLL_SECONDS", 0.0)
     record = world.launch(world.register(), stage="training", task_token="token")
     world.states.running = [record.execution_arn]
 
-    assert drain_stack.drain(world.cloud) == ""
+    assert draining.drain(world.cloud, 60) == ""
 
     assert ending(world)["reason_code"] == "Aborted"
     assert f"{PREFIX}logs/attempt-1/console.log" in world.keys(PREFIX)

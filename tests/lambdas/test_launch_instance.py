@@ -7,6 +7,7 @@ import pytest
 from contracts.reasons import CapacityUnavailable, LaunchRefused, PermissionMissing, QuotaTooLow, RunEnded
 from lambdas.flows import launching
 from lambdas.flows.launching import begin
+from tests.lambdas.conftest import EXECUTION_ARN
 
 NO_CAPACITY = "InsufficientInstanceCapacity"
 
@@ -36,7 +37,7 @@ def test_one_instance_is_launched_with_the_run_s_tags(world, launch):
     assert tags["instance"] == tags["volume"] == {
         "Name": "ChronosTraining-20261123-180000-1", "Project": "ChronosTraining", "RunId": "20261123-180000",
         "Attempt": "1", "RunPrefix": "phase1/2026/11/23-180000/", "MaxMinutes": "129",
-        "EarlierInstances": "",
+        "EarlierInstances": "", "Execution": EXECUTION_ARN,
     }  # fmt: skip
     record = world.load()
     assert record.instance_id == record.attempts[0].instance_id == world.instances()[0]
@@ -178,16 +179,19 @@ def test_the_run_that_ended_during_the_launch_keeps_no_instance(world, launch):
     assert world.instance_state(instance_id) == "terminated"
 
 
-@pytest.mark.parametrize(
-    ("facts", "error"),
-    [({"closed_at": 1}, RunEnded), ({"attempt": 2}, LaunchRefused)],
-    ids=["the run has ended", "a later attempt began"],
-)
-def test_a_late_call_launches_nothing(world, launch, facts, error):
-    world.register(**facts)
+def test_a_call_after_the_end_launches_nothing_and_says_so(world, launch):
+    world.register(closed_at=1)
 
-    with pytest.raises(error):
+    with pytest.raises(RunEnded):
         launch()
+
+    assert world.ec2.launches == []
+
+
+def test_a_call_of_an_earlier_attempt_launches_nothing_and_ends_quietly(world, launch):
+    world.register(attempt=2)
+
+    launch()
 
     assert world.ec2.launches == []
 
@@ -236,7 +240,7 @@ def test_the_next_attempt_remembers_that_the_last_one_s_launch_had_no_answer(wor
     asked_at = world.clock.now - 15
     record = world.register(stage="boot", task_token="token", rung_at=asked_at)
 
-    begun = begin(world.cloud, record, 2, "token-2")
+    begun = begin(world.cloud, record, 2, "token-2", 0)
 
     assert (begun.rung_at, begun.in_flight_until) == (0, asked_at + 150)
     assert world.load().in_flight_until == asked_at + 150

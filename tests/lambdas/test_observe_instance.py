@@ -72,7 +72,7 @@ def test_an_instance_lost_before_the_launch_was_recorded_fails_the_attempt_too(w
 
     given = world.states.settlements()[0][1]
     assert given["error"] == "InstanceLost"
-    assert "before its first report" in given["cause"]
+    assert "the instance never reported" in given["cause"]
 
 
 @pytest.mark.parametrize("name", [*LOST, "ec2_spot_interruption_warning"])

@@ -65,19 +65,19 @@ def test_a_cleanup_that_the_sweep_overtook_does_not_write_left_over_gone(world, 
         world.put(KEY, dump("cleanup_status", receipt(RUN_ID, "state_machine", "2026-11-23T18:00:30Z", LEFT, [])))
     overtake(world, monkeypatch, "2026-11-23T18:01:07Z")
 
-    found = clean(world.cloud, leaving, "state_machine", -1)
+    found = clean(world.cloud, RUN_ID, leaving, "state_machine", -1)
 
-    assert found["everything_gone"] is False
+    assert not found.empty
     assert (world.receipt()["everything_gone"], world.receipt()["checked_by"]) == (True, "status_change")
 
 
 def test_a_later_look_replaces_a_receipt_that_says_left(world, leaving, monkeypatch):
-    clean(world.cloud, leaving, "state_machine", -1)
+    clean(world.cloud, RUN_ID, leaving, "state_machine", -1)
     assert world.receipt()["everything_gone"] is False
 
     world.ec2.terminate_instances(InstanceIds=[leaving.instance_id])
     world.clock.now += 1
-    clean(world.cloud, leaving, "status_change", -1)
+    clean(world.cloud, RUN_ID, leaving, "status_change", -1)
 
     assert (world.receipt()["everything_gone"], world.receipt()["checked_by"]) == (True, "status_change")
 
@@ -85,7 +85,7 @@ def test_a_later_look_replaces_a_receipt_that_says_left(world, leaving, monkeypa
 def test_what_is_found_after_everything_was_gone_is_said(world, leaving):
     world.put(KEY, dump("cleanup_status", receipt(RUN_ID, "state_machine", "2026-11-23T18:00:30Z", Inventory(), [])))
 
-    clean(world.cloud, leaving, "dead_man", -1)
+    clean(world.cloud, RUN_ID, leaving, "dead_man", -1)
 
     assert world.receipt()["everything_gone"] is False
 
@@ -93,7 +93,7 @@ def test_what_is_found_after_everything_was_gone_is_said(world, leaving):
 def test_a_receipt_that_nobody_can_read_is_replaced(world, leaving):
     world.put(KEY, json.dumps({"everything_gone": True}))
 
-    clean(world.cloud, leaving, "state_machine", -1)
+    clean(world.cloud, RUN_ID, leaving, "state_machine", -1)
 
     assert world.receipt()["everything_gone"] is False
 
@@ -102,4 +102,4 @@ def test_a_writer_who_always_comes_second_says_so(world, leaving, monkeypatch):
     monkeypatch.setattr(Objects, "replace", lambda *_arguments: False)
 
     with pytest.raises(AwsUnavailable, match="another writer"):
-        clean(world.cloud, leaving, "state_machine", -1)
+        clean(world.cloud, RUN_ID, leaving, "state_machine", -1)

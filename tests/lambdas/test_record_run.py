@@ -4,9 +4,12 @@ import json
 from dataclasses import replace
 
 import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from contracts.prices import machine_cost, request_cost
 from lambdas import record_run
+from lambdas.adapters.objects import Objects
+from lambdas.adapters.runs_table import RunsTable
 from lambdas.flows.recording import ended_attempts
 
 METADATA = {
@@ -120,6 +123,86 @@ def test_a_run_without_metadata_is_recorded_without_metrics(world, record, run):
 
     assert world.load().metrics == {}
     assert world.document("control_registry.json")["runs"][0]["performance"] == {"mae": None, "sharpe_ratio": None}
+
+
+@pytest.mark.parametrize("status", ["failed", "aborted"])
+def test_a_run_that_is_not_completed_has_no_metrics_and_no_performance(world, record, run, status):
+    world.put(f"{run.prefix}model_metadata.json", json.dumps(METADATA))
+
+    record(status=status, reason_code="ArtifactsInvalid", cause="Replaced.")
+
+    assert world.load().metrics == {}
+    assert world.document("control_registry.json")["runs"][0]["performance"] == {"mae": None, "sharpe_ratio": None}
+
+
+def test_only_the_metrics_of_the_requested_models_are_on_record(world, record, run):
+    models = {**METADATA["models"], "Another": METADATA["models"]["AutoETS"]}
+    world.put(f"{run.prefix}model_metadata.json", json.dumps({**METADATA, "models": models}))
+
+    record()
+
+    assert set(world.load().metrics) == {"AutoETS", "ChronosZeroShot"}
+
+
+def _many_models():
+    models = {f"model-{n:05d}": METADATA["models"]["AutoETS"] for n in range(8000)}
+    return json.dumps({**METADATA, "models": {**METADATA["models"], **models}})
+
+
+def _large_number():
+    text = json.dumps(METADATA)
+    return text.replace('"mae": 1.0', f'"mae": 1{"0" * 400}', 1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [_many_models(), _large_number(), json.dumps(METADATA).replace("1.0", "1e999"), json.dumps(METADATA) + " " * 2**20,
+     '{"models": {}, "models": {}}', "no JSON"],
+    ids=["many models", "an integer of 400 digits", "infinite", "large", "a field twice", "no JSON"],
+)  # fmt: skip
+def test_metadata_out_of_its_bounds_costs_the_metrics_and_not_the_verdict(world, record, run, log_text, content):
+    world.put(f"{run.prefix}model_metadata.json", content)
+
+    assert record()["status"] == "completed"
+
+    assert (world.load().status, world.load().metrics) == ("completed", {})
+    assert world.document("control_registry.json")["runs"][0]["status"] == "completed"
+    assert "without metrics: they cannot be read" in log_text()
+
+
+def test_metrics_that_the_record_has_no_room_for_cost_it_no_verdict(world, record, run, log_text, monkeypatch):
+    world.put(f"{run.prefix}model_metadata.json", json.dumps(METADATA))
+    real = RunsTable.note
+
+    def full(self, noted, changes):
+        if "metrics" in changes:
+            said = "Item size to update has exceeded the maximum allowed size"
+            raise ClientError({"Error": {"Code": "ValidationException", "Message": said}}, "UpdateItem")
+        return real(self, noted, changes)
+
+    monkeypatch.setattr(RunsTable, "note", full)
+
+    assert record()["recorded"]
+
+    assert (world.load().status, world.load().metrics) == ("completed", {})
+    assert "without metrics: they do not fit" in log_text()
+
+
+def test_metrics_that_could_not_be_read_at_first_are_put_on_record_by_the_next_try(world, record, run, monkeypatch):
+    world.put(f"{run.prefix}model_metadata.json", json.dumps(METADATA))
+    with monkeypatch.context() as patch:
+        patch.setattr(Objects, "document", _down)
+        with pytest.raises(EndpointConnectionError):
+            record()
+    assert (world.load().status, world.load().metrics) == ("completed", {})
+
+    assert record()["status"] == "completed"
+
+    assert world.load().metrics["AutoETS"] == {"mae": 2.0, "mase": 0.9}
+
+
+def _down(*_arguments):
+    raise EndpointConnectionError(endpoint_url="https://s3.example")
 
 
 def test_a_refused_request_has_no_run_to_record(world, record):

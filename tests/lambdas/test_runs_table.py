@@ -106,7 +106,7 @@ def busy(monkeypatch):
 
     def make(conflicts):
         table = Busy(conflicts)
-        monkeypatch.setattr(runs_table, "client", lambda _service: table)
+        monkeypatch.setattr(runs_table, "client", lambda *_asked: table)
         monkeypatch.setattr(runs_table.time, "sleep", lambda _seconds: None)
         return table
 

@@ -53,7 +53,7 @@ def test_a_malformed_run_id_gives_no_folder(run_id):
         with pytest.raises(DocumentInvalid):
             check("system_state", report(1, run_id=run_id))
     else:
-        assert re.fullmatch(r"phase1/[0-9]{4}/[0-9]{2}/[0-9]{2}-[0-9]{6}(-[0-9]{1,3})?/", prefix)
+        assert re.fullmatch(r"phase1/[0-9]{4}/[0-9]{2}/[0-9]{2}-[0-9]{6}(-[0-9]{1,12})?/", prefix)
         assert prefix.startswith(RUNS)
 
 

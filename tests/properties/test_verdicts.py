@@ -42,6 +42,8 @@ def test_every_end_is_a_success_that_was_reported_or_a_reason_with_sentence_and_
             "cause": None,
             "next": "cleanup",
             "next_attempt": None,
+            "boot": None,
+            "returns": 0,
         }
         return
     assert end.code in REASONS
@@ -62,6 +64,22 @@ def test_a_retry_is_bounded_by_attempts_deadline_and_the_end_of_the_run(made, er
         assert told["next_attempt"] == made.attempt + 1 <= made.request["max_attempts"]
         assert now < made.deadline_at
         assert not made.closed_at
+
+
+@examples(700)
+@given(st.none() | records, caught, moments, ec2_states)
+def test_a_run_goes_back_to_waiting_only_for_an_instance_that_reports_in_time(made, error, now, state):
+    end = ending(made, error, now, state, may_await=True)
+
+    if end.goes_on:
+        assert made.seq
+        assert now - made.heartbeat_at < made.request["heartbeat_timeout_seconds"]
+        assert now < made.deadline_at
+        assert state not in ("shutting-down", "terminated", "stopped")
+        assert not made.closed_at
+        told = outcome(made, end, now, returns=3)
+        assert (told["status"], told["next"], told["returns"]) == ("running", "await", 4)
+        assert told["boot"]["training_timeout_seconds"] >= 1
 
 
 @examples(500)

@@ -5,14 +5,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.documents import check
-from lambdas.core.inventory import KINDS, Inventory, Resource, in_flight_until, plan, receipt, unseen_launches
+from lambdas.core.inventory import (
+    KINDS,
+    MOST_BLIND_ROUNDS,
+    MOST_ROUNDS,
+    TAGGED_KINDS,
+    Inventory,
+    Resource,
+    finished,
+    in_flight_until,
+    plan,
+    receipt,
+    unseen_launches,
+)
 from lambdas.core.records import Attempt
 
 NOW = 1795456800 + 600
 INSTANCE = Attempt(1, "i-0123456789abcdef0", "g4dn.2xlarge", "on_demand", "us-east-1a", NOW - 20)
 
 resources = st.builds(
-    Resource, st.sampled_from(KINDS), st.text("abc", min_size=1, max_size=3),
+    Resource, st.sampled_from(TAGGED_KINDS), st.text("abc", min_size=1, max_size=3),
     st.sampled_from(["running", "shutting-down", "available", "in-use"]), st.booleans(),
 )  # fmt: skip
 inventories = st.builds(
@@ -20,29 +32,48 @@ inventories = st.builds(
 )
 
 
-@given(inventories)
-def test_the_schedule_is_never_deleted_while_anything_else_is_left(inventory):
-    planned = plan(inventory)
+@pytest.mark.parametrize(
+    ("schedules", "unknown", "state", "everything_gone"),
+    [
+        (("20261123-180000",), {}, "armed", True),
+        ((), {}, "gone", True),
+        (None, {"schedules": "no answer"}, "unknown", False),
+    ],
+)
+def test_the_schedule_that_waits_for_the_verdict_is_no_leftover(schedules, unknown, state, everything_gone):
+    inventory = Inventory(schedules=schedules, unknown=unknown)
 
-    if any(r.kind == "schedules" for r in planned):
-        assert {r.kind for r in inventory.resources} == {"schedules"}
-        assert not inventory.unseen
+    document = receipt("20261123-180000", "state_machine", "2026-11-23T18:30:00Z", inventory, [])
+
+    assert inventory.empty
+    assert inventory.remaining() == []
+    assert document["inventory"]["schedules"]["state"] == state
+    assert document["everything_gone"] is everything_gone
+
+
+def test_a_kind_that_cannot_be_looked_at_counts_as_left_and_keeps_nothing_from_being_deleted():
+    volume = Resource("volumes", "vol-1", "available")
+    inventory = Inventory((volume,), unknown={"instances": "refused", "addresses": "no answer"})
+
+    assert not inventory.empty
+    assert not inventory.instances_gone
+    assert plan(inventory) == [volume]
+    left = ["vol-1 (available)", "instances (unknown: refused)", "addresses (unknown: no answer)"]
+    assert inventory.remaining() == left
 
 
 @pytest.mark.parametrize(
-    "left",
+    ("inventory", "rounds", "expected"),
     [
-        Resource("nat_gateways", "nat-1", "available", deletable=False),
-        Resource("volumes", "vol-1", "in-use", deletable=False),
-        Resource("instances", "i-1", "shutting-down"),
+        (Inventory(), 1, True),
+        (Inventory(unknown={"addresses": "refused"}), MOST_BLIND_ROUNDS - 1, False),
+        (Inventory(unknown={"addresses": "refused"}), MOST_BLIND_ROUNDS, True),
+        (Inventory(unseen=("a launch",), unknown={"addresses": "refused"}), MOST_BLIND_ROUNDS, False),
+        (Inventory(unseen=("a launch",)), MOST_ROUNDS, True),
     ],
 )
-def test_the_schedule_stays_while_something_is_left_that_cannot_be_deleted_now(left):
-    armed = Resource("schedules", "20261123-180000", "armed")
-
-    assert plan(Inventory((armed, left))) == []
-    assert plan(Inventory((armed,), unseen=("a launch in flight",))) == []
-    assert plan(Inventory((armed,))) == [armed]
+def test_cleanup_waits_longer_for_what_goes_than_for_what_it_cannot_see(inventory, rounds, expected):
+    assert finished(inventory, rounds) is expected
 
 
 @given(inventories)
@@ -55,7 +86,7 @@ def test_volumes_and_interfaces_wait_until_no_instance_is_left(inventory):
     kinds = {r.kind for r in plan(inventory)}
 
     assert "instances" not in kinds or kinds == {"instances"}
-    assert all(r.deletable for r in plan(inventory) if r.kind not in ("instances", "schedules"))
+    assert all(r.deletable for r in plan(inventory) if r.kind != "instances")
 
 
 @given(inventories)
@@ -65,9 +96,8 @@ def test_deleting_what_is_planned_ends_with_nothing_that_can_be_deleted(inventor
         left -= set(plan(Inventory(tuple(left))))
         left -= {r for r in left if r.kind == "instances" and r.state == "shutting-down"}
 
-    # What stays belongs to its owner, and with it stays the dead-man schedule.
-    assert not any(r.deletable for r in left if r.kind != "schedules")
-    assert not any(r.kind == "schedules" for r in left) or len(left) > 1
+    # What stays belongs to its owner.
+    assert not any(r.deletable for r in left)
 
 
 @given(inventories)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.reasons import REASONS
-from lambdas.core.verdict import Ending, ending, outcome
+from lambdas.core.verdict import Ending, ending, failed, outcome, verdict_to_record
 
 NOW = 1795456800 + 600
 MISSED = {"Error": "States.Timeout", "Cause": ""}
@@ -128,4 +128,55 @@ def test_a_failure_always_carries_code_and_next_step_and_retries_are_bounded(mak
 def test_a_completed_attempt_goes_to_cleanup_without_a_reason(make_record):
     assert outcome(make_record(), Ending("completed"), NOW) == {
         "status": "completed", "reason_code": None, "cause": None, "next": "cleanup", "next_attempt": None,
+        "boot": None, "returns": 0,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("left_seconds", "measured", "expected"),
+    [(1, 0, "cleanup"), (179, 0, "cleanup"), (181, 0, "retry"), (29, 30, "cleanup"), (31, 30, "retry")],
+)
+def test_no_machine_is_launched_that_cannot_boot_before_the_deadline(make_record, left_seconds, measured, expected):
+    record = make_record({"max_attempts": 2})
+    record = record.with_changes({"booted_at": record.launch_started_at + measured if measured else 0})
+
+    told = outcome(record, Ending("InstanceLost"), record.deadline_at - left_seconds)
+
+    assert told["next"] == expected
+
+
+def test_nothing_is_tried_again_that_the_workflow_cannot_launch(make_record):
+    """AcceptRun timed out after it had registered the run: the workflow does not know its id."""
+    told = outcome(make_record({"max_attempts": 5}, stage=""), Ending("HeartbeatLost"), NOW, may_retry=False)
+
+    assert told["next"] == "cleanup"
+
+
+@pytest.mark.parametrize(
+    ("closed_as", "ended_as", "expected"),
+    [
+        ("HeartbeatLost", "Aborted", "HeartbeatLost"),
+        ("HeartbeatLost", "ExecutionTimedOut", "HeartbeatLost"),
+        ("HeartbeatLost", "InternalError", "HeartbeatLost"),
+        ("HeartbeatLost", "RunEnded", "HeartbeatLost"),
+        ("", "Aborted", None),
+        ("", "CleanupIncomplete", "CleanupIncomplete"),
+        ("RunEnded", "Aborted", "Aborted"),
+    ],
+)
+def test_what_a_run_was_closed_for_is_its_verdict_whoever_ends_the_execution(
+    make_record, closed_as, ended_as, expected
+):
+    closed = make_record(closed_at=NOW, closed_as=closed_as)
+
+    assert verdict_to_record(closed, failed(ended_as, "why"))["reason_code"] == expected
+
+
+def test_an_open_run_ends_as_its_execution(make_record):
+    assert verdict_to_record(make_record(), failed("Aborted", "why"))["reason_code"] == "Aborted"
+
+
+def test_a_request_too_large_for_the_workflow_is_an_invalid_request():
+    end = ending(None, {"Error": "States.DataLimitExceeded", "Cause": "x" * 100}, NOW)
+
+    assert (end.code, "found more" in end.detail) == ("RequestInvalid", True)
