@@ -52,8 +52,8 @@ datasets: $(READY) ## convert the demo data sets into build/datasets
 bench: $(READY) ## measure the promised ratios beside their alternatives (about half an hour; ONLY=pipeline for one)
 	@$(PYTHON) -m benchmarks.suite $(ONLY)
 
-chaos: $(READY) ## run the fault matrix (CASES=20 for a seeded sample, AGAIN=1 for finished cases too)
-	@$(PYTHON) -m chaos --cases $(or $(CASES),0) $(if $(AGAIN),--again)
+chaos: $(READY) ## run the fault matrix (CASES=20 a sample, ONLY=text, AGAIN=1; PAIRS=200 pairs of faults, SOAK=50 runs at once)
+	@$(PYTHON) -m chaos --cases $(or $(CASES),0) --only '$(ONLY)' --pairs $(or $(PAIRS),0) --soak $(or $(SOAK),0) $(if $(AGAIN),--again)
 
 bench-controller: $(READY) ## measure the controller: bundle, imports, transitions, seconds to the end of the machine
 	@$(PYTHON) -m benchmarks.controller

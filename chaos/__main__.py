@@ -10,8 +10,10 @@ from typing import Any
 
 from chaos import ledger
 from chaos.cases import Case
-from chaos.matrix import matrix, sample
-from chaos.worker import clean_calls, close, opened, run
+from chaos.matrix import joined, matrix, sample
+from chaos.pairs import pairs
+from chaos.soak import soak
+from chaos.worker import RECORDINGS, close, opened, record, run
 
 SEED = 4
 # A case waits more than it computes, so more of them than cores; each embedded cloud takes about 1 GB.
@@ -20,20 +22,23 @@ SECONDS_BETWEEN_WORDS = 30.0
 
 
 def main() -> int:
-    """Record a clean run, run the cases that are not finished, say what they gave."""
+    """Record clean runs, run the cases that are not finished, say what they gave."""
     asked, began = _arguments(), time.monotonic()
+    if asked.soak:
+        return soak(asked.soak)
     code = ledger.fingerprint()
     done = ledger.load(code, asked.again)
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(asked.workers, spawn, opened, (folder,)) as pool:
-            cases = matrix(pool.submit(clean_calls).result())
+            cases = matrix(joined(pool.map(record, RECORDINGS)))
             wanted = _wanted(cases, asked)
-            print(f"{len(cases)} cases in all, {len(wanted)} asked for, {len(set(done) & set(wanted))} done before")
+            running = [pool.submit(run, case) for name, case in wanted.items() if name not in done]
+            print(f"{len(cases)} cases in all, {len(wanted)} asked for, {len(wanted) - len(running)} done before")
+            print(ledger.estimate([case for name, case in wanted.items() if name not in done], asked.workers))
             print(ledger.heading(), flush=True)
             for name in wanted.keys() & done.keys():
                 print(ledger.line(done[name]))
-            running = [pool.submit(run, case) for name, case in wanted.items() if name not in done]
             pace = _Pace(len(running))
             for finished in as_completed(running):
                 result = finished.result()
@@ -64,7 +69,8 @@ class _Pace:
 
 
 def _wanted(cases: list[Case], asked: argparse.Namespace) -> dict[str, Case]:
-    chosen = [case for case in cases if asked.only in case.name]
+    able = pairs(cases, asked.pairs, asked.seed) if asked.pairs else cases
+    chosen = [case for case in able if asked.only in case.name]
     return {case.name: case for case in (sample(chosen, asked.cases, asked.seed) if asked.cases else chosen)}
 
 
@@ -80,6 +86,10 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m chaos", description="Run the fault matrix.")
     parser.add_argument("--cases", type=int, default=0, help="a seeded sample of that many; all of them by default")
     parser.add_argument("--only", default="", help="cases whose name holds this text")
+    parser.add_argument(
+        "--pairs", type=int, default=0, help="that many pairs of faults by seed, in place of the matrix"
+    )
+    parser.add_argument("--soak", type=int, default=0, help="that many runs at once, in place of the matrix")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--workers", type=int, default=WORKERS, help="embedded clouds side by side")
     parser.add_argument("--again", action="store_true", help="run finished cases again")

@@ -13,11 +13,12 @@ from typing import Any
 from boto3.dynamodb.types import TypeDeserializer
 from botocore.exceptions import ClientError
 
+from chaos.inventory import schedules
 from contracts import layout
 from lambdas.core.records import RunRecord, from_item
 from local import deployment
 from local.aws_faults import AwsFaults
-from local.call_log import SWITCH
+from local.call_log import SWITCH, read
 from local.cloud import LocalCloud
 from local.faults import Faults
 from local.sdk_pace import SCALE as SDK_SCALE
@@ -91,7 +92,7 @@ class Arena:
         self.aws.set()
         self.machine.set()
         self.faults.set_machines({})
-        for end in (self.faults.set_capacity, self.faults.set_tasks, self.faults.set_events):
+        for end in (self.faults.set_capacity, self.faults.set_tasks, self.faults.set_events, self.faults.set_functions):
             end({})
         events = self.client("events")
         for rule in self.rules():
@@ -120,8 +121,8 @@ class Arena:
 
     def record(self, arn: str) -> RunRecord | None:
         """Return the record of an execution's run, None when it registered none."""
-        pointer = self._item("execution#" + arn)
-        return from_item(self._item(pointer["run_id"])) if pointer else None
+        pointer = self.item("execution#" + arn)
+        return from_item(self.item(pointer["run_id"])) if pointer else None
 
     def alive(self, run_id: str) -> set[str]:
         """Return the ids of a run's machines that work."""
@@ -142,17 +143,23 @@ class Arena:
             return dict(json.loads(self.client("s3").get_object(Bucket=self.bucket, Key=key)["Body"].read()))
         return {}
 
-    def bring_forward(self, run_id: str) -> None:
-        """Let the dead-man schedules of a run fire now, which else takes until the run's deadline."""
-        scheduler = self.client("scheduler")
-        for listed in scheduler.list_schedules()["Schedules"]:
-            # One that fires, or is disarmed, meanwhile needs no help.
-            with contextlib.suppress(scheduler.exceptions.ResourceNotFoundException):
-                if listed["Name"].startswith(run_id):
-                    self._bring_forward(listed["Name"], listed["GroupName"])
+    def recorded(self, arn: str) -> str:
+        """Return what the record says that a run ended as, "" when it has no verdict."""
+        record = self.record(arn)
+        return (record.reason_code or record.status) if record and record.ended_at else ""
 
-    def _bring_forward(self, name: str, group: str) -> None:
-        armed = self.client("scheduler").get_schedule(Name=name, GroupName=group)
+    def calls_of(self, function: str) -> int:
+        """Return how many AWS calls a function has made."""
+        return sum(call.caller == f"lambda:{function}" for call in read(self.cloud.folder.calls))
+
+    def bring_forward(self, run_id: str, arn: str = "") -> None:
+        """Let the schedules of a run, or of its execution, fire now, which else takes until the run's deadline."""
+        for armed in schedules(self, run_id, arn):
+            # One that fires, or is disarmed, meanwhile needs no help.
+            with contextlib.suppress(self.client("scheduler").exceptions.ResourceNotFoundException):
+                self._bring_forward(armed)
+
+    def _bring_forward(self, armed: dict[str, Any]) -> None:
         kept = ("Name", "GroupName", "FlexibleTimeWindow", "Target", "ActionAfterCompletion")
         soon = datetime.now(UTC) + timedelta(seconds=2)
         told = {field: armed[field] for field in kept}
@@ -162,7 +169,8 @@ class Arena:
         """End the cloud and every process of it."""
         self.cloud.stop()
 
-    def _item(self, key: str) -> dict[str, Any]:
+    def item(self, key: str) -> dict[str, Any]:
+        """Return an item of the runs table, {} when there is none."""
         table = self.environment["RUNS_TABLE"]
         item = self.client("dynamodb").get_item(TableName=table, Key={"id": {"S": key}}, ConsistentRead=True)
         return {name: TypeDeserializer().deserialize(value) for name, value in item.get("Item", {}).items()}

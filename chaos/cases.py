@@ -1,12 +1,13 @@
-"""The cases around the machine, with the verdicts that are right and why. Pure; runs on a person's machine.
+"""The cases of calls, events, people and capacity, with the right verdicts and why. Pure; runs on a person's machine.
 
 A fault that passes must cost nothing: the run succeeds. A refusal that lasts ends in a failure whose reason code is one
 of those that are true for the caller, or in a success when the run can do without the call.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+
+from local.aws_faults import ANSWER_LOST
 
 SUCCEEDED = "SUCCEEDED"
 PASSING = ("throttled, then fine", "server error, then fine", "cut off, then fine", "answer lost", "very slow")
@@ -20,9 +21,15 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     "lambda:ObserveInstance": (),
     "lambda:ObserveState": (),
     "lambda:SweepRun": (),
+    "lambda:StartFromUpload": ("Noted",),
+    # The workflow finds out by itself when the drain could end its machine only.
+    "lambda:DrainStack": ("StackClosing",),
     "lambda:RecordRun": (),
     "states:RecordRun": (),
 }
+# What a run ends as where it does not succeed however well all goes, and how it begins for the function to be called.
+ENDS = {"lambda:DrainStack": "Aborted"}
+STARTS = {"lambda:DrainStack": "destroy", "lambda:StartFromUpload": "upload"}
 # Error codes by which a service refuses and throttles.
 CODES = {
     "ec2": ("UnauthorizedOperation", "RequestLimitExceeded"),
@@ -45,9 +52,10 @@ class Case:
     name : str
         Unique; what a person asks for.
     kind : str
-        `aws`, `task`, `machine`, `events`, `people`, `capacity`, `net` or `stack`.
+        `aws`, `task`, `killed`, `late`, `async`, `machine`, `events`, `people`, `capacity`, `net`, `outage`, `stack`,
+        `versions` or `pair`.
     verdicts : tuple of str
-        What is right: SUCCEEDED or reason codes.
+        What is right: SUCCEEDED, reason codes, or Noted for an upload that got a note instead of a run.
     why : str
         Why these are right.
     fault : dict
@@ -61,15 +69,14 @@ class Case:
     fault: dict[str, Any] = field(default_factory=dict)
 
 
-def around(known: Iterable[Known]) -> list[Case]:
-    """Return every case but the machine's own, given each (caller, service, operation) of a clean run."""
-    cases: list[Case] = []
-    for caller, service, operation in sorted(set(known)):
-        if caller.startswith("states:"):
-            cases += tasks(caller.partition(":")[2])
-        elif caller != "other":
-            cases += calls(caller, service, operation)
-    return cases + events() + people() + capacity() + nets() + stack()
+def faults_of(case: Case) -> dict[str, dict[str, Any]]:
+    """Return what a case orders by file of faults: states that fail, functions, events, launches."""
+    fault = case.fault
+    if case.kind == "task":
+        return {"tasks": {fault["state"]: fault["fault"]}}
+    if case.kind in ("events", "capacity"):
+        return {case.kind: fault["set"]}
+    return {file: fault[file] for file in ("tasks", "functions") if file in fault}
 
 
 def calls(caller: str, service: str, operation: str) -> list[Case]:
@@ -81,7 +88,7 @@ def calls(caller: str, service: str, operation: str) -> list[Case]:
         "throttled, then fine": {"error": {"code": throttle, "status": 503 if service == "s3" else 400}, "times": 3},
         "server error, then fine": {"error": {"code": "InternalError", "status": 500}, "times": 3},
         "cut off, then fine": {"reset": True, "times": 2},
-        "answer lost": {"response": {"abort_bytes": 1}, "times": 2},
+        "answer lost": {**ANSWER_LOST, "times": 2},
         "very slow": {"latency": SLOW_INSTANCE_MS if caller == "instance" else SLOW_MS, "times": 1},
     }
     what = {"service": service, "operation": operation}
@@ -90,7 +97,7 @@ def calls(caller: str, service: str, operation: str) -> list[Case]:
             f"{caller} {service}:{operation} {name}",
             "aws",
             *_right(caller, name),
-            {"caller": caller, "rule": {**what, **effect}},
+            {"caller": caller, "rule": {**what, **effect}, "start": STARTS.get(caller, ""), "lasts": name in LASTING},
         )
         for name, effect in effects.items()
     ]
@@ -98,11 +105,12 @@ def calls(caller: str, service: str, operation: str) -> list[Case]:
 
 def _right(caller: str, fault: str) -> tuple[tuple[str, ...], str]:
     """Return the verdicts that are right for a caller's fault, and why."""
+    good = ENDS.get(caller, SUCCEEDED)
     if fault in PASSING:
-        return (SUCCEEDED,), "the fault passes"
+        return (good,), "the fault passes"
     own = "InternalError" if caller.startswith("states:") else LASTING[fault]
     codes = ELSEWHERE.get(caller, (own,))
-    return (SUCCEEDED, *codes), "the fault lasts: the code says what was refused, or the run does without the call"
+    return (good, *codes), "the fault lasts: the code says what was refused, or the run does without the call"
 
 
 def tasks(state: str) -> list[Case]:
@@ -250,21 +258,3 @@ def capacity() -> list[Case]:
         Case("capacity quota reached", "capacity", ("QuotaTooLow",), "the account's limit",
              {"set": {"*": "VcpuLimitExceeded"}}),
     ]  # fmt: skip
-
-
-def stack() -> list[Case]:
-    """Return the deletion of the stack in the middle of a run; what was in the cloud is deployed anew afterwards."""
-    why = "deleting the stack stops its runs and cleans up behind them first"
-    return [Case("stack deleted in training", "stack", ("Aborted",), why)]
-
-
-def nets() -> list[Case]:
-    """Return each net alone, the other three disabled."""
-    why = "this net alone has to empty the inventory"
-    return [
-        Case("net catch paths alone", "net", ("HeartbeatLost",), why, {"net": "catch"}),
-        Case("net status-change rule alone", "net", ("Aborted",), why, {"net": "rule"}),
-        Case("net dead-man schedule alone", "net", ("ExecutionTimedOut",), why, {"net": "dead man"}),
-        # The workflow, which nobody told, is stopped once the machine has gone.
-        Case("net machine alone", "net", ("Aborted",), why, {"net": "machine"}),
-    ]

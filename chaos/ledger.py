@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from chaos.cases import Case
 from local.deployment import REPOSITORY
 from local.state_folder import read_json, write_json
 
@@ -13,7 +14,13 @@ LEDGER = REPOSITORY / "build" / "chaos.json"
 PAGE = REPOSITORY / "docs" / "reliability.md"
 BEGIN, END = "<!-- matrix: begin -->", "<!-- matrix: end -->"
 # What a case's result depends on. A change in any of it makes every case new.
-CODE = ("app.py", "cdk.json", "infra", "statemachine", "lambdas", "contracts", "instance", "local", "chaos")
+CODE = (
+    "app.py", "cdk.json", "infra", "statemachine", "lambdas", "contracts", "instance", "local", "chaos",
+    "tests/previous_release",
+)  # fmt: skip
+# How long a case of a kind takes, beside three others on two cores.
+USUAL_SECONDS = 18.0
+SECONDS: dict[str, float] = {"outage": 45.0, "stack": 90.0, "machine": 25.0, "versions": 40.0, "pair": 30.0}
 WIDTHS = (64, 10, 18, 7)
 
 
@@ -78,10 +85,41 @@ def progress(done: int, count: int, seconds: float) -> str:
     return f"--- {done} of {count} done in {seconds / 60:.0f} minutes, about {left:.0f} minutes left"
 
 
+def estimate(cases: Iterable[Case], workers: int) -> str:
+    """Return how long cases take with so many embedded clouds side by side, from what their kinds took so far."""
+    asked = Counter(case.kind for case in cases)
+    seconds = sum(SECONDS.get(kind, USUAL_SECONDS) * count for kind, count in asked.items()) / workers
+    counted = ", ".join(f"{count} {kind}" for kind, count in sorted(asked.items()))
+    return f"about {seconds / 60:.0f} minutes for {counted or 'none'}"
+
+
 def heading() -> str:
     """Return the table's heading."""
     names = ("case", "status", "reason", "empty s")
     return " ".join(text.ljust(width) for text, width in zip(names, WIDTHS, strict=True)) + " leftovers, result"
+
+
+def slowest(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the table of the slowest seconds from a net's event to the machine's end, by what was down."""
+    found: dict[tuple[str, str], float] = {}
+    for row in rows:
+        if row.get("machine_seconds") is not None:
+            key = (row["net"], row["down"])
+            found[key] = max(found.get(key, 0.0), row["machine_seconds"])
+    nets, down = ([*dict.fromkeys(sorted(key[place] for key in found))] for place in (0, 1))
+    if not found:
+        return []
+    lines = [
+        "",
+        "Seconds to the machine's end:",
+        "",
+        f"| down | {' | '.join(nets)} |",
+        "| --- " * (len(nets) + 1) + "|",
+    ]
+    for what in down:
+        cells = [f"{found[net, what]:.0f}" if (net, what) in found else "" for net in nets]
+        lines.append(f"| {what} | {' | '.join(cells)} |")
+    return lines
 
 
 def page(text: str, rows: Iterable[Mapping[str, Any]], known: int) -> str:
@@ -92,6 +130,7 @@ def page(text: str, rows: Iterable[Mapping[str, Any]], known: int) -> str:
     figures = totals(seen)
     table = ["| kind of case | cases run | passed |", "| --- | --- | --- |"]
     table += [f"| {kind} | {kinds[kind]} | {passed[kind]} |" for kind in sorted(kinds)]
+    table += slowest(seen)
     said = f"{known} cases in all. Seen: {summary(figures)}"
     failed = [f"- `{row['case']}`: {'; '.join(row['failures'])}" for row in seen if row["failures"]]
     body = "\n".join([said, "", *table, *(["", "Not passed:", "", *failed] if failed else [])])

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from chaos.arena import LONG, REQUEST, STEP_SECONDS, Arena, TooLong, wait
+from chaos.begun import Begun
 from chaos.cases import Case
 from chaos.machine_cases import PHASES
 from lambdas.core.records import RunRecord
@@ -24,7 +25,6 @@ LASTS = ("boot", "training")
 HOUR_SECONDS = 3600
 # What a request needs for a fault to be possible, or to be found out soon.
 NEEDS: dict[str, dict[str, Any]] = {"interrupted": {"market": "spot"}, "stalled": {"no_progress_timeout_seconds": 30}}
-Begun = tuple[str, Callable[[], bool]]
 Act = Callable[[Arena, RunRecord], object]
 
 
@@ -52,7 +52,7 @@ def met(
         act = partial(_cut_off, seconds=seconds) if what.startswith("cut off") else ACTS[what]
         wait(partial(_done, act, arena, record), what, ACT_SECONDS, LOOK_SECONDS)
     arena.machine.set()
-    return arn, lambda: True
+    return Begun(arn, lambda: True)
 
 
 def at_phase(arena: Arena, arn: str, phase: str, attempt: int) -> RunRecord | None:
@@ -93,7 +93,7 @@ def _corrupt(arena: Arena) -> Begun:
     text = "unique_id,ds,y\n" + "".join(f"a,2020-01-{day:02d},1\n" for day in range(1, 29)) + "a,not a day,2\n"
     key = "datasets/corrupt/data.csv"
     arena.client("s3").put_object(Bucket=arena.bucket, Key=key, Body=(text + "b,2020-01-01,x\n").encode())
-    return arena.start({**REQUEST, "dataset": "corrupt"}), lambda: True
+    return Begun(arena.start({**REQUEST, "dataset": "corrupt"}), lambda: True)
 
 
 def _beside(arena: Arena) -> Begun:
@@ -109,7 +109,7 @@ def _beside(arena: Arena) -> Begun:
     time.sleep(NOTICE_SECONDS)
     both = arena.alive(second.run_id)
     arena.aws.set()
-    return arn, lambda: {first.instance_id, second.instance_id} <= both
+    return Begun(arn, lambda: {first.instance_id, second.instance_id} <= both)
 
 
 ACTS: dict[str, Act] = {

@@ -3,24 +3,30 @@
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Any
 
 from botocore.exceptions import ClientError
 
 from chaos.arena import LONG, REQUEST, SPOT, Arena, TooLong, wait
-from chaos.cases import SUCCEEDED, Case
+from chaos.arming import arm
+from chaos.begun import Begun
+from chaos.cases import Case
 from chaos.inventory import leftovers
-from chaos.machine_scenarios import Begun, at_phase, break_machine, met
-from chaos.verdicts import EMPTY_WITHIN_SECONDS, Outcome
+from chaos.machine_scenarios import ACTS, at_phase, break_machine, met
+from chaos.net_scenarios import net, outage
+from chaos.people_scenarios import people
+from chaos.starts import RUN_SECONDS, begin
+from chaos.verdicts import EMPTY_WITHIN_SECONDS, NOTED, Outcome
+from chaos.version_scenarios import keep, restore, versions
 from lambdas.core.records import RunRecord
 from local.deployment import DeploymentFailed
 from local.faults import FaultRefused
 
-RUN_SECONDS = 400.0
 # The last events of a run come after its end.
 SETTLE_SECONDS = 3.0
 # A sweep under way takes that long at most; what is there then is the dead-man schedule's.
 SWEEP_SECONDS = 8.0
+# An event that fails is tried again after three seconds and after six, and its last failure after those.
+PENDING_SECONDS = 90.0
 # Looking more often than the end of a run has to be met would take time of the runs beside it.
 END_STEP_SECONDS = 0.5
 FIRE_SECONDS = 40.0
@@ -31,32 +37,57 @@ def play(arena: Arena, case: Case) -> Outcome:
     arena.calm()
     arena.forget_month()
     outcome, arn = Outcome(), ""
+    kept = keep(arena) if case.kind == "versions" else None
     try:
-        arn, fired = _BEGIN[case.kind](arena, case)
-        _await_end(arena, arn, outcome)
-        record = arena.record(arn)
-        before = arena.objects(record.prefix) if record else set()
-        _await_empty(arena, record, outcome)
-        if outcome.status == "ABORTED":
-            _await_verdict(arena, arn, outcome)
-            # An AcceptRun under way when it was stopped may have registered the run since.
-            record = arena.record(arn)
-        # The sweep, and the machine's own end, come after the execution's.
-        with contextlib.suppress(TooLong):
-            wait(fired, "the fault to meet the run", FIRE_SECONDS)
-        outcome.fired = fired()
-        if record:
-            _await_nothing(arena, arn, record.run_id, outcome)
-            outcome.lost = sorted(before - arena.objects(record.prefix))
+        begun = _BEGIN[case.kind](arena, case)
+        arn, outcome.machine_seconds = begun.arn, begun.machine_seconds
+        _see(arena, begun, outcome, rearmed=case.kind == "outage" or "destination" in case.fault)
+        outcome.problem = outcome.problem or begun.problem()
     except (TooLong, FaultRefused, ClientError, DeploymentFailed) as error:
         outcome.problem = str(error)[:300]
     finally:
         arena.calm()
         if arn:
             _abandon(arena, arn)
-        if case.kind == "stack":
-            arena.deploy()
+        if kept:
+            restore(arena, kept)
+        if _destroys(case):
+            _renew(arena, whole=bool(outcome.problem))
     return outcome
+
+
+def _renew(arena: Arena, whole: bool) -> None:
+    """Deploy the stack anew; `whole` deletes what a deletion that failed has left of it before."""
+    if whole:
+        with contextlib.suppress(DeploymentFailed):
+            arena.destroy()
+    arena.deploy()
+
+
+def _destroys(case: Case) -> bool:
+    return case.fault.get("start") == "destroy" or case.fault.get("net") == "drain"
+
+
+def _see(arena: Arena, begun: Begun, outcome: Outcome, rearmed: bool) -> None:
+    if not begun.arn:
+        outcome.status = outcome.reason = NOTED
+        outcome.empty_seconds, outcome.fired = 0.0, begun.fired()
+        return
+    _await_end(arena, begun.arn, outcome)
+    record = arena.record(begun.arn)
+    before = arena.objects(record.prefix) if record else set()
+    _await_empty(arena, record, outcome)
+    if outcome.status == "ABORTED":
+        _await_verdict(arena, begun.arn, outcome, rearmed)
+        # An AcceptRun under way when it was stopped may have registered the run since.
+        record = arena.record(begun.arn)
+    # The sweep, and the machine's own end, come after the execution's.
+    with contextlib.suppress(TooLong):
+        wait(begun.fired, "the fault to meet the run", FIRE_SECONDS)
+    outcome.fired = begun.fired()
+    if record:
+        _await_nothing(arena, begun.arn, record.run_id, outcome)
+        outcome.lost = sorted(before - arena.objects(record.prefix))
 
 
 def _await_end(arena: Arena, arn: str, outcome: Outcome) -> None:
@@ -66,17 +97,20 @@ def _await_end(arena: Arena, arn: str, outcome: Outcome) -> None:
     outcome.cause = ended.get("cause", "")
 
 
-def _await_verdict(arena: Arena, arn: str, outcome: Outcome) -> None:
-    """Take the reason of a stopped execution from the record, where the sweep writes it."""
-    wait(lambda: _recorded(arena, arn), "the verdict", EMPTY_WITHIN_SECONDS)
+def _await_verdict(arena: Arena, arn: str, outcome: Outcome, rearmed: bool) -> None:
+    """Take the reason of a stopped execution from the record, where the sweep writes it.
+
+    A sweep that fails for good is armed again (`rearmed`) as a schedule, which comes long after.
+    """
+    if rearmed and (record := arena.record(arn)):
+        with contextlib.suppress(TooLong):
+            wait(lambda: arena.recorded(arn) or not arena.faults.pending(), "the last events", PENDING_SECONDS)
+            wait(lambda: arena.recorded(arn), "the verdict", SETTLE_SECONDS)
+        if not arena.recorded(arn):
+            arena.bring_forward(record.run_id, arn)
+    wait(lambda: arena.recorded(arn), "the verdict", EMPTY_WITHIN_SECONDS)
     # One that was over before it could be stopped has no reason, and its own verdict stands.
-    outcome.reason = _recorded(arena, arn)
-
-
-def _recorded(arena: Arena, arn: str) -> str:
-    """Return what the record says that a run ended as, "" when it has no verdict."""
-    record = arena.record(arn)
-    return (record.reason_code or record.status) if record and record.ended_at else ""
+    outcome.reason = arena.recorded(arn)
 
 
 def _await_empty(arena: Arena, record: RunRecord | None, outcome: Outcome) -> None:
@@ -84,7 +118,7 @@ def _await_empty(arena: Arena, record: RunRecord | None, outcome: Outcome) -> No
     begun = time.monotonic()
     with contextlib.suppress(TooLong):
         if record:
-            wait(lambda: not leftovers(arena, record.run_id, schedules=False), "nothing billable", EMPTY_WITHIN_SECONDS)
+            wait(lambda: not leftovers(arena, record.run_id, armed=False), "nothing billable", EMPTY_WITHIN_SECONDS)
         outcome.empty_seconds = round(time.monotonic() - begun, 1)
 
 
@@ -96,16 +130,18 @@ def _await_nothing(arena: Arena, arn: str, run_id: str, outcome: Outcome) -> Non
     arena.calm()
 
     def at_rest() -> bool:
-        return bool(_recorded(arena, arn)) and not leftovers(arena, run_id)
+        return bool(arena.recorded(arn)) and not leftovers(arena, run_id, arn) and not arena.faults.pending()
 
+    with contextlib.suppress(TooLong):
+        wait(lambda: not arena.faults.pending(), "the last events", PENDING_SECONDS)
     try:
         wait(at_rest, "the sweep", SWEEP_SECONDS)
     except TooLong:
-        arena.bring_forward(run_id)
+        arena.bring_forward(run_id, arn)
         with contextlib.suppress(TooLong):
             wait(at_rest, "the dead-man schedule", EMPTY_WITHIN_SECONDS)
-    outcome.recorded = _recorded(arena, arn)
-    outcome.leftovers = leftovers(arena, run_id)
+    outcome.recorded = arena.recorded(arn)
+    outcome.leftovers = leftovers(arena, run_id, arn)
     if not outcome.recorded:
         outcome.problem = "expected a verdict on record, found none"
 
@@ -115,25 +151,17 @@ def _abandon(arena: Arena, arn: str) -> None:
     with contextlib.suppress(ClientError):
         arena.client("stepfunctions").stop_execution(executionArn=arn)
     if record := arena.record(arn):
-        for left in leftovers(arena, record.run_id, schedules=False):
+        for left in leftovers(arena, record.run_id, armed=False):
             if left.startswith("instance"):
                 with contextlib.suppress(FaultRefused):
                     arena.faults.kill(left.split()[1])
 
 
-def _call(arena: Arena, case: Case) -> Begun:
-    caller, rule = case.fault["caller"], dict(case.fault["rule"])
-    proxy = arena.machine if caller == "instance" else arena.aws
-    if caller != "instance":
-        rule["headers"] = {"User-Agent": f"app/{caller.partition(':')[2]}"}
-    proxy.set(rule)
-    arn = arena.start(SPOT)
-    return arn, lambda: bool(proxy.fired())
-
-
-def _task(arena: Arena, case: Case) -> Begun:
-    arena.faults.set_tasks({case.fault["state"]: case.fault["fault"]})
-    return arena.start(SPOT), lambda: case.fault["state"] in arena.faults.met()
+def _armed(arena: Arena, case: Case) -> Begun:
+    (met_it,) = arm(arena, case)
+    destination = case.fault.get("destination")
+    before = arena.calls_of(destination) if destination else 0
+    return begin(arena, case.fault, lambda: met_it() and (not destination or arena.calls_of(destination) > before))
 
 
 def _events(arena: Arena, case: Case) -> Begun:
@@ -141,20 +169,16 @@ def _events(arena: Arena, case: Case) -> Begun:
         before = arena.start(REQUEST)
         wait(lambda: arena.execution(before)["status"] != "RUNNING", "the older run to end", RUN_SECONDS)
         time.sleep(SETTLE_SECONDS)
-    arena.faults.set_events(case.fault["set"])
+    (met_it,) = arm(arena, case)
     machine = case.fault.get("machine")
-    arn = met(arena, machine, "training")[0] if machine else arena.start(REQUEST)
-    return arn, lambda: set(case.fault["set"]) <= arena.faults.met()
+    return Begun(met(arena, machine, "training").arn if machine else arena.start(REQUEST), met_it)
 
 
 def _capacity(arena: Arena, case: Case) -> Begun:
-    arena.faults.set_capacity(case.fault["set"])
+    (met_it,) = arm(arena, case)
     arn = arena.start({**REQUEST, **case.fault.get("request", {})})
     rung = case.fault.get("rung")
-    return (
-        arn,
-        lambda: set(case.fault["set"]) <= arena.faults.met() and (rung is None or _launched_on(arena, arn) == rung),
-    )
+    return Begun(arn, lambda: met_it() and (rung is None or _launched_on(arena, arn) == rung))
 
 
 def _launched_on(arena: Arena, arn: str) -> str:
@@ -162,110 +186,36 @@ def _launched_on(arena: Arena, arn: str) -> str:
     return "; ".join(f"{a.instance_type}/{a.market}/{a.zone}" for a in record.attempts) if record else ""
 
 
-def _stack(arena: Arena, _: Case) -> Begun:
-    arn = arena.start(LONG)
-    wait(lambda: at_phase(arena, arn, "training", 1), "training", RUN_SECONDS)
-    arena.destroy()
-    return arn, lambda: True
+def _pair(arena: Arena, case: Case) -> Begun:
+    """Begin a run with two faults; when the first ends it, the other one may not come to its turn."""
+    both = case.fault["pair"]
+    met_it = arm(arena, *(one for one in both if one.kind != "machine"))
+    broken = next((one for one in both if one.kind == "machine"), None)
+    long = broken or any(one.fault.get("long") for one in both)
+    arn = arena.start({**LONG, "market": "spot"} if long else SPOT)
+    if broken:
+        with contextlib.suppress(TooLong):
+            phase = broken.fault["phase"]
+            record = wait(lambda: at_phase(arena, arn, phase, 1), phase, RUN_SECONDS)
+            with contextlib.suppress(FaultRefused, ClientError):  # the other fault has ended the machine
+                ACTS[broken.fault["do"]](arena, record)
+                met_it.append(lambda: True)
+    return Begun(arn, lambda: any(one() for one in met_it))
 
 
-def _people(arena: Arena, case: Case) -> Begun:
-    if case.fault["do"] == "twice":
-        name = f"twice-{time.time_ns()}"
-        arn, again = arena.start(REQUEST, name), arena.start(REQUEST, name)
-        return arn, lambda: arn == again
-    arena.faults.set_capacity(case.fault.get("set", {}))
-    arena.aws.set(*case.fault.get("rules", ()))
-    arn = arena.start({**REQUEST, **case.fault.get("request", {})})
-    entered = wait(lambda: _entered(arena, arn, case.fault["state"]), case.fault["state"], RUN_SECONDS)
-    arena.aws.set()
-    with contextlib.suppress(ClientError):  # over before it could be stopped: the verdict is then the run's own
-        arena.client("stepfunctions").stop_execution(executionArn=arn)
-    if case.fault["do"] == "redrive":
-        _redrive(arena, arn, case.fault["swept"])
-    return arn, lambda: bool(entered)
-
-
-def _redrive(arena: Arena, arn: str, swept: bool) -> None:
-    """Redrive an execution that was stopped, once its run has its verdict or before; a success is not redriven."""
-    states = arena.client("stepfunctions")
-    if swept:
-        wait(lambda: _recorded(arena, arn), "the verdict", EMPTY_WITHIN_SECONDS)
-    if arena.execution(arn)["status"] == SUCCEEDED:
-        return
-    states.redrive_execution(executionArn=arn)
-    wait(lambda: "ExecutionRedriven" in (e["type"] for e in _history(arena, arn)), "the redrive", FIRE_SECONDS)
-
-
-def _entered(arena: Arena, arn: str, state: str) -> bool:
-    ended = arena.execution(arn)["status"] != "RUNNING"
-    entered = any(event.get("stateEnteredEventDetails", {}).get("name") == state for event in _history(arena, arn))
-    if ended and not entered:
-        raise TooLong(f"expected the run to enter {state}, found it ended without")
-    return entered
-
-
-def _history(arena: Arena, arn: str) -> list[dict[str, Any]]:
-    states = arena.client("stepfunctions")
-    return list(states.get_execution_history(executionArn=arn, maxResults=1000)["events"])
-
-
-def _net(arena: Arena, case: Case) -> Begun:
-    """Disable three nets of a run whose machine hangs, and let the fourth find it."""
-    net = case.fault["net"]
-    catches: dict[str, Any] = {"heartbeat_timeout_seconds": 12, "max_attempts": 1}
-    waits: dict[str, Any] = {
-        "heartbeat_timeout_seconds": 3600,
-        "max_attempts": 1,
-        # The machine's own timer, two minutes after its boot here, is not to come before training or another net.
-        "max_runtime_minutes": 10,
-    }
-    arn = arena.start({**LONG, **(catches if net == "catch" else waits)})
-    record = wait(lambda: at_phase(arena, arn, "training", 1), "training", RUN_SECONDS)
-    arena.faults.hang(record.instance_id)
-    kept = ("ExecutionEnded",) if net == "rule" else ()
-    for name in arena.rules():
-        if not any(part in name for part in kept):
-            arena.client("events").disable_rule(Name=name)
-    if net != "dead man":
-        _disarm(arena, record.run_id)
-    _NETS[net](arena, arn, record)
-    return arn, lambda: True
-
-
-def _disarm(arena: Arena, run_id: str) -> None:
-    scheduler = arena.client("scheduler")
-    for listed in scheduler.list_schedules()["Schedules"]:
-        if listed["Name"].startswith(run_id):
-            scheduler.delete_schedule(Name=listed["Name"], GroupName=listed["GroupName"])
-
-
-def _abort(arena: Arena, arn: str, _: RunRecord) -> None:
-    arena.client("stepfunctions").stop_execution(executionArn=arn)
-
-
-def _machine_alone(arena: Arena, arn: str, record: RunRecord) -> None:
-    wait(lambda: not leftovers(arena, record.run_id, schedules=False), "the machine to end itself", RUN_SECONDS)
-    if arena.execution(arn)["status"] != "RUNNING":
-        raise TooLong("expected the workflow still waiting when the machine ended itself, found it ended")
-    # It was the machine: now the workflow may hear of it.
-    arena.calm()
-    _abort(arena, arn, record)
-
-
-_NETS: dict[str, Callable[[Arena, str, RunRecord], None]] = {
-    "catch": lambda *_: None,
-    "rule": _abort,
-    "dead man": lambda arena, _, record: arena.bring_forward(record.run_id),
-    "machine": _machine_alone,
-}
 _BEGIN: dict[str, Callable[[Arena, Case], Begun]] = {
-    "aws": _call,
-    "task": _task,
+    "aws": _armed,
+    "task": _armed,
+    "killed": _armed,
+    "late": _armed,
+    "async": _armed,
     "events": _events,
     "capacity": _capacity,
-    "people": _people,
+    "people": people,
     "machine": break_machine,
-    "net": _net,
-    "stack": _stack,
+    "net": net,
+    "outage": outage,
+    "stack": lambda arena, case: begin(arena, case.fault, lambda: True),
+    "versions": versions,
+    "pair": _pair,
 }

@@ -9,6 +9,8 @@ from lambdas.core.verdict import COMPLETED, ENDED
 
 # A run ends its machine within seconds here; cleanup's own patience and its rounds are the rest.
 EMPTY_WITHIN_SECONDS = 240.0
+# An upload that starts no run gets a note beside it.
+NOTED = "Noted"
 
 
 @dataclass
@@ -29,6 +31,8 @@ class Outcome:
         Objects that were uploaded before the fault and are gone.
     fired : bool
         Whether the fault met the run.
+    machine_seconds : float or None
+        From a net's event to the machine's end, where that was measured.
     problem : str
         What could not be seen, and why.
     """
@@ -41,6 +45,7 @@ class Outcome:
     leftovers: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     fired: bool = True
+    machine_seconds: float | None = None
     problem: str = ""
 
 
@@ -65,7 +70,7 @@ def wrong_verdict(case: Case, outcome: Outcome) -> str:
     good = outcome.status == SUCCEEDED or (outcome.status == "ABORTED" and outcome.reason == COMPLETED)
     verdict = SUCCEEDED if good else outcome.reason
     said = f"{outcome.status} {outcome.reason}".strip()
-    if not good and outcome.reason not in REASONS:
+    if not good and outcome.reason not in (*REASONS, NOTED):
         return f"{said}: expected a reason code"
     if verdict not in case.verdicts:
         return f"{said}: expected {' or '.join(case.verdicts)}, since {case.why}"
@@ -89,6 +94,9 @@ def row(case: Case, outcome: Outcome, seconds: float) -> dict[str, Any]:
         "status": outcome.status,
         "reason": outcome.reason,
         "empty_seconds": outcome.empty_seconds,
+        "machine_seconds": outcome.machine_seconds,
+        "net": case.fault.get("net", ""),
+        "down": case.fault.get("down", ""),
         "leftovers": outcome.leftovers,
         "wrong_verdict": bool(wrong_verdict(case, outcome)),
         "failures": failures(case, outcome),

@@ -28,7 +28,7 @@ def handler(event: dict[str, Any], _context: Any) -> None:
 
 def _prepare(request_type: str) -> str:
     """Drain a stack that is to be deleted, open one that is made or updated; returns what went wrong."""
-    found = cloud(brief=True)
+    found = cloud()
     if request_type == "Delete":
         return drain(found, PATIENCE_SECONDS)
     # The table outlives its stack, with the mark that the drain left in it.

@@ -31,7 +31,7 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
 
 def _disarm(found: Cloud, record: RunRecord, cleaned: Document) -> None:
     """Disarm when nothing is left. Best effort: the sweep that follows each execution does what this could not."""
-    if not cleaned["everything_gone"]:
+    if not cleaned.get("everything_gone"):
         return
     try:
         disarm(found, record.run_id, "state_machine")

@@ -8,6 +8,7 @@ import time
 import urllib.request
 from typing import Any
 
+from aiohttp import web
 from microburst import cli, forward
 
 from local.cloud import CloudError, LocalCloud, free_port
@@ -16,6 +17,10 @@ from local.state_folder import CLOUD_MARKER
 
 START_SECONDS = 30.0
 API = "/_microburst"
+# Carried out, and its answer lost: the connection is closed before the caller has heard anything.
+ANSWER_LOST: dict[str, Any] = {"response": {"abort_bytes": 0}}
+# Taken and never answered, nor passed on.
+HANGING: dict[str, Any] = {"latency": 3_600_000}
 
 
 class AwsFaults:
@@ -57,6 +62,10 @@ class AwsFaults:
         """Return the operations that went wrong since `set`, in order."""
         return [event["operation"] for event in self._call("GET", "fired")]
 
+    def counts(self) -> list[int]:
+        """Return how often each rule decided a call since `set`, in their order."""
+        return [int(rule["fired_count"]) for rule in self._call("GET", "rules")]
+
     def _await(self) -> None:
         gives_up_at = time.monotonic() + START_SECONDS
         while time.monotonic() < gives_up_at:
@@ -75,9 +84,26 @@ class AwsFaults:
         return json.loads(text) if text else None
 
 
+def lose_answers() -> None:
+    """Let microburst lose whole answers: it begins to answer before it cuts, and has nothing to cut without a body."""
+    stream: Any = forward._stream_to_client
+
+    async def streamed(request: Any, status: int, headers: Any, fault: Any, chunks: Any) -> Any:
+        if fault is None or fault.abort_bytes != 0:
+            return await stream(request, status, headers, fault, chunks)
+        async for _ in chunks:
+            pass
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response(status=status)
+
+    forward._stream_to_client = streamed
+
+
 def main() -> int:
     """Run microburst with answers that keep their length: without one the answer to HEAD says nothing of the size."""
     forward.HOP_BY_HOP = forward.HOP_BY_HOP - {"content-length"}
+    lose_answers()
     return int(cli.main() or 0)
 
 

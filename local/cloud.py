@@ -31,7 +31,8 @@ PASSED_ON = ("PATH", "HOME", "LANG", "SFN_WAIT_SCALE", "LOG_LEVEL")
 # What the cloud that ran here before has left.
 LEFT_BEHIND = (
     "server.json", "outputs.json", "capacity.json", "permissions.jsonl", "calls.jsonl", "tasks.json", "events.json",
-    "capacity.met", "tasks.met", "events.met", "quotas.json", "machines.json", "instances", "tmp", "data",
+    "functions.json", "capacity.met", "tasks.met", "events.met", "functions.met", "functions.calls", "quotas.json",
+    "machines.json", "instances", "tmp", "data",
 )  # fmt: skip
 # MiniStack's switch.
 ENFORCE = "AUTH"

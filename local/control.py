@@ -1,7 +1,8 @@
 """HTTP endpoint through which instances shut down and tests break things. Runs in the cloud's server.
 
 POST /instances/<id>/shutdown takes the arguments of the shutdown command, one a line. POST /instances/<id>/<fault>
-takes a JSON object. The address is in server.json; it is on 127.0.0.1 only.
+takes a JSON object. GET /functions/pending tells the functions with asynchronous events under way. The address is in
+server.json; it is on 127.0.0.1 only.
 """
 
 import json
@@ -17,6 +18,7 @@ from local.ec2_host import Ec2Host
 from local.wrong_clock import set_clock
 
 ROUTE = re.compile(r"^/instances/(i-[0-9a-f]+)/([a-z]+)$")
+PENDING = "/functions/pending"
 Action = Callable[[str, str], str]
 
 
@@ -27,10 +29,13 @@ class Control:
     ----------
     host : Ec2Host
         Gets the orders.
+    pending : callable
+        Returns the functions whose asynchronous events are under way.
     """
 
-    def __init__(self, host: Ec2Host) -> None:
+    def __init__(self, host: Ec2Host, pending: Callable[[], list[str]]) -> None:
         self._host = host
+        self._pending = pending
         self._actions: dict[str, Action] = {
             "shutdown": self._shutdown,
             "hang": self._hang,
@@ -47,7 +52,12 @@ class Control:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
-                status, text = control.answer(self.path, body)
+                self._say(*control.answer(self.path, body))
+
+            def do_GET(self) -> None:
+                self._say(*control.tell(self.path))
+
+            def _say(self, status: int, text: str) -> None:
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(text.encode())))
                 self.end_headers()
@@ -74,6 +84,12 @@ class Control:
             return 200, self._actions[matched[2]](matched[1], body)
         except (KeyError, ValueError) as error:
             return 400, str(error.args[0])
+
+    def tell(self, path: str) -> tuple[int, str]:
+        """Answer one question; returns HTTP status and JSON, or a sentence."""
+        if path != PENDING:
+            return 404, f"{path}: expected {PENDING}"
+        return 200, json.dumps(self._pending())
 
     def _shutdown(self, instance_id: str, body: str) -> str:
         minutes = shutdown_minutes(body.split("\n") if body else [])

@@ -1,8 +1,8 @@
 """The EC2 actions that concern hosted instances, put in place of MiniStack's. Runs in the cloud's server.
 
 Follows https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_TerminateInstances.html, API_StopInstances,
-API_GetConsoleOutput and API_DescribeInstanceAttribute. In MiniStack instances are records that never change by
-themselves, and GetConsoleOutput is not there.
+API_GetConsoleOutput, API_DescribeInstanceAttribute and API_StateReason (why an instance ended). In MiniStack instances
+are records that never change by themselves and end for no reason, and GetConsoleOutput is not there.
 """
 
 import base64
@@ -90,7 +90,7 @@ class Ec2Actions:
         if reason := record.get("StateReason"):
             code = reason.partition(":")[0]
             extra += f"<stateReason><code>{code}</code><message>{escape(reason)}</message></stateReason>"
-            extra += f"<reason>{escape(reason.partition(': ')[2])}</reason>"
+            extra += f"<reason>{escape(record.get('StateTransitionReason', ''))}</reason>"
         head, _, _ = self._instance_xml(record).rpartition("</item>")
         return f"{head}{extra}</item>"
 

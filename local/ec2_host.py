@@ -246,6 +246,10 @@ def _set_state(record: Any, name: str, reason: str = "") -> None:
         record["_terminated_at"] = time.time() + SHOWN_AFTER_END_SECONDS
     if reason:
         record["StateReason"] = reason
+        # Said of what a person or program asked for only, and with the time:
+        # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Instance.html
+        asked = f"User initiated ({datetime.now(UTC):%Y-%m-%d %H:%M:%S} GMT)"
+        record["StateTransitionReason"] = asked if reason.startswith("Client.UserInitiatedShutdown") else ""
 
 
 def _release(record: Any) -> None:

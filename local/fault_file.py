@@ -22,12 +22,12 @@ class FaultFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._notes = path.with_suffix(_NOTES)
+        self.notes = path.with_suffix(_NOTES)
         self._asked: dict[tuple[int, str], int] = {}
 
     def order(self, faults: dict[str, object]) -> None:
         """Replace the faults; what was met before is forgotten."""
-        self._notes.unlink(missing_ok=True)
+        self.notes.unlink(missing_ok=True)
         write_json(self._path, faults)
 
     def ordered(self) -> dict[str, Any]:
@@ -40,11 +40,15 @@ class FaultFile:
         self._asked[key] = self._asked.get(key, 0) + 1
         return self._asked[key]
 
+    def asked(self, name: str) -> int:
+        """Return how often `name` was asked for since the file was written."""
+        return self._asked.get((self._path.stat().st_mtime_ns, name), 0)
+
     def note(self, name: str) -> None:
         """Note that a fault met something."""
-        with self._notes.open("a") as notes:
+        with self.notes.open("a") as notes:
             notes.write(name + "\n")
 
     def met(self) -> list[str]:
         """Return the names of the faults that met something since they were ordered, one for each time."""
-        return self._notes.read_text().splitlines() if self._notes.exists() else []
+        return self.notes.read_text().splitlines() if self.notes.exists() else []

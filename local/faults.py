@@ -77,17 +77,41 @@ class Faults:
         """Let events go astray, see `local.event_faults`; an empty mapping ends it."""
         FaultFile(self._folder.events).order(faults)
 
+    def set_functions(self, faults: dict[str, object]) -> None:
+        """Let functions end, pause or come late, see `local.function_faults`; an empty mapping ends it."""
+        FaultFile(self._folder.functions).order(faults)
+
+    def invocations(self) -> dict[str, list[list[str]]]:
+        """Return the calls of each invocation by function, since `set_functions({"*": {"log": True}})`."""
+        path = self._folder.function_calls
+        found: dict[str, dict[str, list[str]]] = {}
+        for line in path.read_text().splitlines() if path.exists() else []:
+            function, invocation, call = line.split()
+            found.setdefault(function, {}).setdefault(invocation, []).append(call)
+        return {function: list(calls.values()) for function, calls in found.items()}
+
+    def pending(self) -> list[str]:
+        """Return the functions whose asynchronous events are under way or wait for another try."""
+        return list(json.loads(self._ask("GET", "functions/pending")))
+
     def met(self) -> set[str]:
-        """Return the names (states, detail-types, patterns of launches) of the faults that met something."""
-        files = (self._folder.capacity, self._folder.tasks, self._folder.events)
+        """Return the names (states, detail-types, patterns, functions) of the faults that met something."""
+        files = (self._folder.capacity, self._folder.tasks, self._folder.events, self._folder.functions)
         return {name for path in files for name in FaultFile(path).met()}
 
+    def times_met(self, file: str, name: str) -> int:
+        """Return how often a fault met something; `file` is `capacity`, `tasks`, `events` or `functions`."""
+        return FaultFile(getattr(self._folder, file)).met().count(name)
+
     def _order(self, instance_id: str, action: str, body: dict[str, object] | None = None) -> str:
+        return self._ask("POST", f"instances/{instance_id}/{action}", json.dumps(body or {}).encode())
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> str:
+        action = path.rpartition("/")[2]
         address = read_json(self._folder.server).get("control_url")
         if not address:
             raise FaultRefused(f"{action}: expected a running cloud in {self._folder.path}, found none. Start it.")
-        url = f"{address}/instances/{instance_id}/{action}"
-        request = urllib.request.Request(url, json.dumps(body or {}).encode(), method="POST")  # noqa: S310
+        request = urllib.request.Request(f"{address}/{path}", body, method=method)  # noqa: S310
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - always our own 127.0.0.1
                 return str(answer.read().decode())

@@ -1,7 +1,8 @@
 """The waits of the AWS SDK in Lambda functions, at a part of their length. Runs in the cloud's server.
 
 CHRONOS_LOCAL_SDK_WAIT_SCALE shortens the pauses between tries and the time an answer may take, as SFN_WAIT_SCALE does
-for Step Functions; how often is tried does not change. botocore's pauses are those of its standard mode:
+for Step Functions; how often is tried does not change. An answer always has four seconds, if it had them: this computer
+does not answer faster than AWS. botocore's pauses are those of its standard mode:
 https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
 """
 
@@ -23,7 +24,7 @@ def _shorten_sdk_waits():
 
     def create_endpoint(self, *arguments, timeout, **options):
         connect, read = timeout
-        return create(self, *arguments, timeout=(connect, read * scale), **options)
+        return create(self, *arguments, timeout=(connect, max(read * scale, min(read, 4))), **options)
 
     ExponentialBackoff.delay_amount = lambda self, context: scale * pause(self, context)
     EndpointCreator.create_endpoint = create_endpoint

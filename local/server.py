@@ -10,7 +10,18 @@ from pathlib import Path
 
 from ministack import app
 
-from local import ec2_filters, instance_offerings, policy_variables, processes, public_images, sdk_pace, spot_prices
+from local import (
+    ec2_filters,
+    instance_offerings,
+    policy_variables,
+    processes,
+    public_images,
+    retries,
+    sdk_pace,
+    spot_prices,
+    stack_deletion,
+)
+from local.async_invocations import AsyncInvocations
 from local.authorization import Authorization
 from local.call_log import CallLog
 from local.callbacks import Callbacks
@@ -19,6 +30,7 @@ from local.control import Control
 from local.ec2_api import Ec2Actions
 from local.ec2_host import Ec2Host, Timing
 from local.event_faults import EventFaults
+from local.function_faults import FunctionFaults
 from local.lambda_errors import LambdaErrors
 from local.launch_template import Launcher
 from local.permissions import Permissions
@@ -57,15 +69,21 @@ def build(folder: StateFolder) -> Ec2Host:
     poweroff = float(os.environ.get(POWEROFF_SECONDS, Timing.poweroff_seconds))
     timing = Timing(change, minute, notice, poweroff)
     host = Ec2Host(folder, instance_environment(folder), timing)
-    control = Control(host)
+    LambdaErrors().install()
+    function_faults = FunctionFaults(folder.functions)
+    function_faults.install()
+    invocations = AsyncInvocations(function_faults)
+    invocations.install()
+    control = Control(host, invocations.pending)
     host.control_url = control.url
     Ec2Actions(host, Launcher(CapacityFaults(folder.capacity), host.launched)).install()
     ec2_filters.install()
     public_images.install()
     instance_offerings.install()
     spot_prices.install()
-    LambdaErrors().install()
     sdk_pace.install()
+    retries.install()
+    stack_deletion.install()
     callbacks = Callbacks()
     callbacks.install()
     Redrive(callbacks).install()

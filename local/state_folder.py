@@ -69,6 +69,16 @@ class StateFolder:
         return self.path / "tasks.json"
 
     @property
+    def functions(self) -> Path:
+        """What befalls functions on purpose, see `local.function_faults`."""
+        return self.path / "functions.json"
+
+    @property
+    def function_calls(self) -> Path:
+        """Which invocation made which call, see `local.function_faults`."""
+        return self.path / "functions.calls"
+
+    @property
     def events(self) -> Path:
         """Events that go astray on purpose, see `local.event_faults`."""
         return self.path / "events.json"

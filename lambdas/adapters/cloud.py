@@ -28,6 +28,11 @@ class Cloud:
         return layout.machine_folder(record.prefix, self.settings.machine_role_id, instance_id or record.instance_id)
 
     @staticmethod
+    def brief() -> "Cloud":
+        """Return the same adapters, which give up soon: for what must not wait for a call that hangs."""
+        return cloud(brief=True)
+
+    @staticmethod
     def now() -> int:
         """Return the time, in epoch seconds."""
         return int(time.time())

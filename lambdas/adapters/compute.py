@@ -119,7 +119,7 @@ class Compute:
 
     def instances(self, tag: Tag) -> list[Instance]:
         """Return every instance with a tag that EC2 still shows, for about an hour after its end."""
-        pages = self._paged("describe_instances", "Reservations", tag)
+        pages = self._paged("describe_instances", "Reservations", self._filters(tag), pace=self._pace)
         return [from_description(i) for reservation in pages for i in reservation["Instances"]]
 
     def alive(self, run_id: str) -> list[Attempt]:
@@ -130,8 +130,8 @@ class Compute:
         """Return the instances of a run that EC2 still shows; see `alive`."""
         return [i.attempt for i in self.instances(of_run(run_id)) if i.state in (*ALIVE, TERMINATED)]
 
-    def inventory(self, tag: Tag = ANY_RUN, until: float = math.inf) -> Inventory:
-        """Return all that carries a tag, each kind looked at on its own.
+    def inventory(self, tag: Tag | None = None, until: float = math.inf) -> Inventory:
+        """Return all that carries a tag, that of any run when None, each kind looked at on its own.
 
         A kind that EC2 refuses to show, or that is not looked at before `until` (time.monotonic), is unknown. Whatever
         comes of one look, the others are made.
@@ -139,6 +139,7 @@ class Compute:
         resources: list[Resource] = []
         ended: frozenset[str] = frozenset()
         unknown: dict[str, str] = {}
+        tag = tag or ANY_RUN
         for kind in TAGGED_KINDS:
             try:
                 if time.monotonic() > until:
@@ -191,21 +192,22 @@ class Compute:
 
     def _others(self, kind: str, tag: Tag) -> list[Resource]:
         """Return what is left of a kind other than instances."""
+        filters, pace = self._filters(tag), self._pace
         if kind == "volumes":
-            found = self._paged("describe_volumes", "Volumes", tag)
+            found = self._paged("describe_volumes", "Volumes", filters, pace=pace)
             left = [v for v in found if v["State"] not in ("deleting", "deleted")]
             return [Resource(kind, v["VolumeId"], v["State"], v["State"] == "available") for v in left]
         if kind == "network_interfaces":
-            found = self._paged("describe_network_interfaces", "NetworkInterfaces", tag)
+            found = self._paged("describe_network_interfaces", "NetworkInterfaces", filters, pace=pace)
             return [Resource(kind, n["NetworkInterfaceId"], n["Status"], n["Status"] == "available") for n in found]
         if kind == "snapshots_in_progress":
-            found = self._paged("describe_snapshots", "Snapshots", tag, OwnerIds=["self"])
+            found = self._paged("describe_snapshots", "Snapshots", filters, pace=pace, OwnerIds=["self"])
             return [Resource(kind, s["SnapshotId"], s["State"], False) for s in found if s["State"] == "pending"]
         if kind == "nat_gateways":
-            found = self._paged("describe_nat_gateways", "NatGateways", tag)
+            found = self._paged("describe_nat_gateways", "NatGateways", filters, pace=pace)
             left = [g for g in found if g["State"] not in ("deleted", "failed")]
             return [Resource(kind, g["NatGatewayId"], g["State"], False) for g in left]
-        found = self._ec2().describe_addresses(Filters=self._filters(tag))["Addresses"]
+        found = self._ec2().describe_addresses(Filters=filters)["Addresses"]
         return [Resource(kind, a.get("AllocationId", ""), "allocated", False) for a in found]
 
     def _ec2(self) -> Any:
@@ -217,8 +219,11 @@ class Compute:
             return [of_project, {"Name": "tag-key", "Values": [tag.key]}]
         return [of_project, {"Name": f"tag:{tag.key}", "Values": [tag.value]}]
 
-    def _paged(self, operation: str, field: str, tag: Tag, **more: Any) -> list[dict[str, Any]]:
-        pages = self._ec2().get_paginator(operation).paginate(Filters=self._filters(tag), **more)
+    @staticmethod
+    def _paged(
+        operation: str, field: str, filters: list[dict[str, Any]], pace: Pace, **more: Any
+    ) -> list[dict[str, Any]]:
+        pages = client("ec2", *pace).get_paginator(operation).paginate(Filters=filters, **more)
         return [item for page in pages for item in page.get(field, [])]
 
 

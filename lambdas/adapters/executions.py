@@ -5,7 +5,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from lambdas.adapters.clients import AWS_ERRORS, BRIEF, client, error_code, error_message
+from lambdas.adapters.clients import AWS_ERRORS, BRIEF, Pace, client, error_code, error_message
 from lambdas.adapters.telemetry import logger
 from lambdas.core.reducer import Settlement
 
@@ -64,10 +64,10 @@ def arn_of(state_machine_arn: str, name: str) -> str:
     return f"{state_machine_arn.replace(':stateMachine:', ':execution:')}:{name}"
 
 
-def stop(execution_arn: str, error: str, cause: str) -> None:
+def stop(execution_arn: str, error: str, cause: str, pace: Pace = BRIEF) -> None:
     """Stop an execution that still runs; one that has ended stays as it is."""
     try:
-        client("stepfunctions", *BRIEF).stop_execution(
+        client("stepfunctions", *pace).stop_execution(
             executionArn=execution_arn, error=error, cause=cause[:CAUSE_LIMIT]
         )
     except ClientError as problem:
@@ -77,7 +77,7 @@ def stop(execution_arn: str, error: str, cause: str) -> None:
 
 def running(state_machine_arn: str) -> list[str]:
     """Return the ARNs of the running executions of a state machine."""
-    pages = client("stepfunctions", *BRIEF).get_paginator("list_executions")
+    pages = client("stepfunctions").get_paginator("list_executions")
     found = pages.paginate(stateMachineArn=state_machine_arn, statusFilter="RUNNING")
     return [execution["executionArn"] for page in found for execution in page["executions"]]
 

@@ -12,10 +12,15 @@ FROM_LAUNCH, FROM_LIST = "launch", "price_list"
 def actual_cost(record: RunRecord, path: Path, now: int) -> Cost:
     """Return the cost of all attempts of `record` so far, and of what its execution did, USD."""
     total = request_cost(reports(record), path.transitions, path.tasks, path.function_seconds)
-    for attempt in record.attempts:
+    for attempt in priced(record):
         seconds = (attempt.ended_at or now) - attempt.launched_at
         total += machine_cost(attempt.instance_type, attempt.market, seconds, attempt.spot_usd_per_hour)
     return total
+
+
+def priced(record: RunRecord) -> list[Attempt]:
+    """Return the attempts whose instance type has a price: an entry that nobody can read costs a run no verdict."""
+    return [a for a in record.attempts if a.instance_type in prices()["instance_usd_per_hour"]]
 
 
 def instance_price(attempt: Attempt) -> Document:
@@ -36,7 +41,7 @@ def breakdown(record: RunRecord, path: Path, cost: Cost) -> Document:
     parts = {name: round(value, DIGITS) for name, value in cost.parts().items()}
     return {
         **parts,
-        "instance_prices": [instance_price(attempt) for attempt in record.attempts],
+        "instance_prices": [instance_price(attempt) for attempt in priced(record)],
         "transitions": path.transitions,
         "transitions_from": "history" if path.counted else "assumed",
         "reports": reports(record),

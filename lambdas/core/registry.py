@@ -87,7 +87,7 @@ def _entry(record: RunRecord, bucket: str) -> Document:
         "reason_code": record.reason_code or None,
         "start_time": iso(record.created_at),
         "end_time": iso(record.ended_at) if record.ended_at else None,
-        "models": record.request["models"],
+        "models": record.request.get("models", []),
         "performance": {"mae": finite(best.get("mae")), "sharpe_ratio": finite(best.get("sharpe_ratio"))},
         "cost_usd": record.cost_usd or None,
         "cost": record.cost or None,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from lambdas.adapters import executions
-from lambdas.adapters.clients import AWS_ERRORS, AwsUnavailable, problem_of
+from lambdas.adapters.clients import AWS_ERRORS, PATIENT, AwsUnavailable, problem_of
 from lambdas.adapters.cloud import Cloud
 from lambdas.adapters.telemetry import about, logger
 from lambdas.core.inventory import ANY_RUN, Inventory, plan
@@ -16,20 +16,22 @@ from lambdas.flows.cleaning import clean, disarm
 from lambdas.flows.recording import close, end_billing, record_verdict
 from lambdas.flows.terminating import end_instances, on_record
 
+PATIENCE_SECONDS = 600.0
 POLL_SECONDS = 3.0
 MOST_BLIND_LOOKS = 3
 NEWEST_RUNS = 1000
 STOPPED = "The stack was deleted while the run was under way. Next: deploy it again and start again."
 
 
-def drain(cloud: Cloud, patience_seconds: float) -> str:
-    """Start nothing any more, end all machines, close and record every run; returns what is left, "" for nothing.
+def drain(cloud: Cloud, patience_seconds: float = PATIENCE_SECONDS) -> str:
+    """End all machines, start nothing any more, close and record every run; returns what is left, "" for nothing.
 
     Whatever one step is refused, the next ones are made: what was refused is in the answer, so that it is tried again.
     """
     patient_until = time.monotonic() + patience_seconds
+    brief = cloud.brief()
+    end_instances(brief, ANY_RUN, lambda: _instances_on_record(brief))
     problems = [_tried("close the stack", lambda: cloud.runs.close_stack(cloud.now()))]
-    end_instances(cloud, ANY_RUN, lambda: _instances_on_record(cloud))
     records: list[RunRecord] = []
     problems.append(_tried("list the executions", partial(_stop_all, cloud, records, problems)))
     for record in records:
@@ -45,7 +47,7 @@ def _stop_all(cloud: Cloud, records: list[RunRecord], problems: list[str]) -> No
     """Close the runs of all running executions, so that nothing launches for them any more, and stop those."""
     for arn in executions.running(cloud.settings.state_machine_arn):
         problems.append(_tried(f"close the run of {arn}", partial(_close, cloud, arn, records)))
-        problems.append(_tried(f"stop {arn}", partial(executions.stop, arn, "Aborted", STOPPED)))
+        problems.append(_tried(f"stop {arn}", partial(executions.stop, arn, "Aborted", STOPPED, PATIENT)))
 
 
 def _close(cloud: Cloud, arn: str, records: list[RunRecord]) -> None:

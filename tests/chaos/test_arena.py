@@ -1,13 +1,17 @@
-"""One case of each kind of the fault matrix, and two nets alone, on an embedded cloud. Runs with pytest."""
+"""One case of each kind of the fault matrix, and some nets alone, on an embedded cloud. Runs with pytest."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from chaos.arena import SPEED, Arena
-from chaos.cases import calls, capacity, events, nets, people, tasks
+from chaos.cases import calls, capacity, events, people, tasks
+from chaos.function_cases import again, killed, late
 from chaos.machine_cases import machine
+from chaos.net_cases import nets, outages
+from chaos.pairs import pairs
 from chaos.scenarios import play
+from chaos.stack_cases import versions
 from chaos.verdicts import failures
 from local.server import INSTANCE_ENDPOINT
 
@@ -24,6 +28,14 @@ SAMPLE = {
         *(c for c in capacity() if "launched and answered" in c.name and "for long" not in c.name),
         # tests/e2e/test_faults.py has the other two.
         *(c for c in nets() if c.fault["net"] in ("catch", "rule")),
+        *(c for c in calls("lambda:StartFromUpload", "stepfunctions", "StartExecution") if "lost" in c.name),
+        *(c for c in killed({"LaunchInstance": ["ec2:RunInstances"]}) if "Exit" in c.name),
+        *(c for c in late({}) if c.name == "late AwaitTraining beside its retry"),
+        *(c for c in again() if c.name == "async SweepRun fails for good after an abort"),
+        *(c for c in outages() if c.fault["net"] == "rule" and c.name.endswith("DescribeNatGateways refused")),
+        *(c for c in outages() if c.fault["net"] == "dead man" and c.name.endswith("dynamodb hanging")),
+        *(c for c in versions() if c.fault["do"] == "update"),
+        *pairs([*calls("lambda:CollectOutcome", "s3", "GetObject"), *tasks("LaunchInstance"), *machine()], 1, seed=4),
     ]
 }
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from local.aws_faults import ANSWER_LOST
 from tests.e2e.conftest import Faulty
 from tests.e2e.runner import Ended, Runner, patiently
 
 pytestmark = [pytest.mark.emulator, pytest.mark.slow]
 
 SMALL = {"dataset": "small", "models": ["AutoETS"], "n_windows": 1}
-REPLY_LOST = {"response": {"abort_bytes": 1}}
+REPLY_LOST = ANSWER_LOST
 
 
 def instances(runner: Runner, run_id: str) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ STOPPED = "ends what is under way when the workflow was stopped (tests/e2e/test_
 ELSEWHERE = {
     "logs:CreateLogStream": ("*", NOT_ASKED),
     "logs:PutLogEvents": ("*", NOT_ASKED),
-    "lambda:InvokeFunction": ("SchedulerRole StateMachineRole", NOT_ASKED),
+    "lambda:InvokeFunction": ("SchedulerRole StateMachineRole StartFromUpload", NOT_ASKED),
     "servicequotas:GetServiceQuota": ("AcceptRun", NOT_ASKED),
     "iam:CreateServiceLinkedRole": ("LaunchInstance", "the first spot launch of an account; " + NOT_ASKED),
     "s3:ListBucket": ("*", ABSENT),
@@ -51,10 +51,14 @@ ELSEWHERE = {
     "scheduler:DeleteSchedule": ("SweepRun", STOPPED),
     "iam:PassRole": ("Cleanup SweepRun", REARM),
     "dynamodb:UpdateItem": ("CollectOutcome ObserveInstance SweepRun", LATE),
-    "dynamodb:GetItem": ("ObserveInstance SweepRun", AFTER),
+    "dynamodb:GetItem": ("ObserveInstance SweepRun StartFromUpload", f"{AFTER}, or an upload"),
     "dynamodb:Query": ("SweepRun", STOPPED),
-    "s3:GetObject": ("Cleanup ObserveInstance StartFromUpload SweepRun", "a loss, an upload, a stopped run"),
-    "s3:PutObject": ("StartFromUpload SweepRun", "a note, the receipt of a stopped run"),
+    "s3:GetObject": (
+        "Cleanup ObserveInstance StartFromUpload NoteLostUpload SweepRun",
+        "a loss, an upload, its note, a stopped run",
+    ),
+    "s3:PutObject": ("StartFromUpload NoteLostUpload SweepRun", "a note, the receipt of a stopped run"),
+    "dynamodb:PutItem": ("StartFromUpload", "the claim of an upload (tests/e2e/test_runs.py)"),
     **dict.fromkeys(
         [f"ec2:Describe{k}" for k in ("Volumes", "NetworkInterfaces", "Snapshots", "NatGateways", "Addresses")],
         ("SweepRun", STOPPED),
@@ -94,7 +98,7 @@ def test_a_run_uses_all_that_its_roles_allow_but_what_has_a_reason(runner: Runne
         used[check["principal"].split("/")[1]].add(check["action"])
     allowed = _allowed(runner)
 
-    assert len(allowed) == 14
+    assert len(allowed) == 16
     assert set(used) <= set(allowed), "a role without a policy of its own was used"
     idle = {
         (role, action)

@@ -4,6 +4,9 @@ import hashlib
 import json
 import re
 import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -264,16 +267,18 @@ def test_an_uploaded_request_starts_one_run_however_often_the_event_comes(runner
     name = arn.rsplit(":", 1)[-1]
     described = states.describe_execution(executionArn=arn)
     assert json.loads(described["input"]) == {"dataset": "small", "models": ["AutoETS"]}
-    # The same event again: what S3 sent is not at hand, so one event is sent twice by ourselves.
+    # What S3 sent is not at hand, so the events of two further uploads of the same are sent by ourselves, twice each:
+    # one of now, which is taken for this one repeated, and one of an hour later.
     head = s3.head_object(Bucket=runner.bucket, Key=key)
-    detail = {
-        "bucket": {"name": runner.bucket},
-        "object": {"key": key, "etag": head["ETag"].strip('"'), "sequencer": "0A"},
-    }
-    for _ in range(2):
-        answer = runner.client("lambda").invoke(FunctionName=function, Payload=json.dumps({"detail": detail}))
+    written, later = head["LastModified"], head["LastModified"] + timedelta(hours=1)
+    for sequencer, moment in (("0A", written), ("0B", later)) * 2:
+        uploaded = {"key": key, "etag": head["ETag"].strip('"'), "sequencer": sequencer}
+        event = {"time": moment.isoformat(), "detail": {"bucket": {"name": runner.bucket}, "object": uploaded}}
+        answer = runner.client("lambda").invoke(FunctionName=function, Payload=json.dumps(event))
         assert "FunctionError" not in answer
     assert len(uploads()) == 2
+    note = s3.get_object(Bucket=runner.bucket, Key=f"{key}.started.txt")["Body"].read().decode()
+    assert note.count(arn) == 1
     for started in uploads():
         assert runner.finish(started).status == "SUCCEEDED"
     assert name in [a.rsplit(":", 1)[-1] for a in uploads()]
@@ -290,3 +295,22 @@ def test_an_uploaded_file_that_is_no_request_gets_a_note_beside_it(runner: Runne
         return s3.get_object(Bucket=runner.bucket, Key="requests/broken.json.rejected.txt")["Body"].read().decode()
 
     assert "expected a JSON object" in patiently(note, "the note")
+
+
+def test_an_upload_that_lambda_gave_up_gets_a_note_beside_it(runner: Runner, event: Callable[[str], Any]) -> None:
+    failed = event("lambda_upload_lost")
+    failed["requestPayload"]["detail"]["object"]["key"] = "requests/e2e/lost.json"
+    functions = runner.client("lambda")
+    listed = functions.list_functions()["Functions"]
+    start, note = (
+        next(f["FunctionName"] for f in listed if part in f["FunctionName"])
+        for part in ("StartFromUpload", "NoteLostUpload")
+    )
+    deployed = functions.get_function_event_invoke_config(FunctionName=start, Qualifier="$LATEST")
+    assert note in deployed["DestinationConfig"]["OnFailure"]["Destination"]
+
+    answer = functions.invoke(FunctionName=note, Payload=json.dumps(failed))
+
+    assert "FunctionError" not in answer
+    written = runner.client("s3").get_object(Bucket=runner.bucket, Key="requests/e2e/lost.json.rejected.txt")
+    assert "Rate exceeded" in written["Body"].read().decode()

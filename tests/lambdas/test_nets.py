@@ -5,7 +5,7 @@ import contextlib
 import pytest
 
 from lambdas import cleanup, record_run, sweep_run
-from lambdas.adapters import clients, cloud, compute
+from lambdas.adapters import clients, compute
 from lambdas.flows import cleaning, draining
 from tests.lambdas.outage import Outage, OutOfTime
 
@@ -54,7 +54,7 @@ def nets(world, event, hung):
         "state machine": by_state_machine,
         "status change": lambda: sweep_run.handler(event("stepfunctions_execution_aborted"), world.context),
         "dead man": lambda: sweep_run.handler(event("dead_man_switch"), world.context),
-        "stack deletion": lambda: draining.drain(cloud.cloud(brief=True), 600),
+        "stack deletion": lambda: draining.drain(world.cloud, 600),
     }
 
 

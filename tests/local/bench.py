@@ -62,7 +62,7 @@ class Bench:
 
         return until(look)
 
-    def function(self, source: str) -> str:
+    def function(self, source: str, **fields: Any) -> str:
         bundle = io.BytesIO()
         with zipfile.ZipFile(bundle, "w") as archive:
             archive.writestr("index.py", source)
@@ -72,6 +72,7 @@ class Bench:
             Role=ROLE,
             Handler="index.handler",
             Code={"ZipFile": bundle.getvalue()},
+            **fields,
         )
         return made["FunctionName"]
 

@@ -54,6 +54,7 @@ def test_instance_goes_through_its_states_with_an_event_for_each(bench: Bench) -
     assert (change["PreviousState"]["Name"], change["CurrentState"]["Name"]) == ("running", "shutting-down")
     ended = bench.await_state(instance_id, "terminated")
     assert ended["StateReason"]["Code"] == "Client.UserInitiatedShutdown"
+    assert ended["StateTransitionReason"].startswith("User initiated (20")
     assert pids(instance_id) == []
     wanted = ["pending", "running", "shutting-down", "terminated"]
     events = bench.heard(queue, lambda seen: len(instance_states(seen, instance_id)) == len(wanted))
@@ -101,6 +102,16 @@ def test_shutdown_now_terminates(bench: Bench) -> None:
     instance_id = bench.run(bench.template("#!/bin/bash\nshutdown -P now\nsleep 60\n"))
     ended = bench.await_state(instance_id, "terminated")
     assert ended["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
+    assert ended["StateTransitionReason"] == ""
+
+
+def test_a_stopped_instance_says_who_stopped_it(bench: Bench) -> None:
+    instance_id = bench.run(bench.template(SLEEP))
+    bench.await_state(instance_id, "running")
+    bench.client("ec2").stop_instances(InstanceIds=[instance_id])
+    stopped = bench.await_state(instance_id, "stopped")
+    assert stopped["StateReason"]["Code"] == "Client.UserInitiatedShutdown"
+    bench.client("ec2").terminate_instances(InstanceIds=[instance_id])
 
 
 def test_shutdown_timer_is_kept_by_the_host_when_the_instance_hangs(bench: Bench, faults: Faults) -> None:
@@ -108,7 +119,8 @@ def test_shutdown_timer_is_kept_by_the_host_when_the_instance_hangs(bench: Bench
     bench.await_console(instance_id, "armed")
     faults.hang(instance_id)
     assert {processes.state(pid) for pid in pids(instance_id)} == {"T"}
-    bench.await_state(instance_id, "terminated")
+    ended = bench.await_state(instance_id, "terminated")
+    assert ended["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
     assert pids(instance_id) == []
 
 
@@ -168,7 +180,9 @@ def test_lost_machine_is_dead_at_once(bench: Bench, faults: Faults) -> None:
     bench.await_console(instance_id, "begun")
     faults.kill(instance_id)
     assert pids(instance_id) == []
-    assert bench.instance(instance_id)["State"]["Name"] == "terminated"
+    lost = bench.instance(instance_id)
+    assert lost["State"]["Name"] == "terminated"
+    assert lost["StateReason"]["Code"] == "Server.InternalError"
 
 
 def test_stall_stops_the_worker_only(bench: Bench, faults: Faults) -> None:
@@ -214,4 +228,6 @@ def test_ministack_still_has_records_instead_of_instances(plain: Bench) -> None:
     with pytest.raises(ClientError, match="GetConsoleOutput"):
         plain.console(instance_id)
     plain.client("ec2").terminate_instances(InstanceIds=[instance_id])
-    assert plain.instance(instance_id)["State"]["Name"] == "terminated"
+    ended = plain.instance(instance_id)
+    assert ended["State"]["Name"] == "terminated"
+    assert "StateReason" not in ended

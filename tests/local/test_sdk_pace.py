@@ -54,16 +54,22 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     cloud.stop()
 
 
-def unanswered(bench: Bench) -> dict:
-    event = {"tries": 3, "read_seconds": 2}
-    answer = bench.client("lambda").invoke(FunctionName=bench.function(SOURCE), Payload=json.dumps(event))
+def unanswered(bench: Bench, tries: int, read_seconds: int) -> dict:
+    event = {"tries": tries, "read_seconds": read_seconds}
+    answer = bench.client("lambda").invoke(FunctionName=bench.function(SOURCE, Timeout=30), Payload=json.dumps(event))
     return json.loads(answer["Payload"].read())
 
 
 def test_an_answer_may_take_a_part_of_its_time_and_is_asked_for_as_often(quick: Bench) -> None:
-    found = unanswered(quick)
+    found = unanswered(quick, tries=3, read_seconds=30)
 
     assert found["error"] == "ReadTimeoutError"
     assert found["tries"] == 3
-    # Two seconds for each of three tries, at full length.
-    assert 0.6 <= found["seconds"] < 3
+    # Thirty seconds for each of three tries, at full length; four at least.
+    assert 12 <= found["seconds"] < 25
+
+
+def test_an_answer_never_has_less_time_than_this_computer_needs(quick: Bench) -> None:
+    found = unanswered(quick, tries=1, read_seconds=2)
+
+    assert 2 <= found["seconds"] < 10

@@ -1,10 +1,9 @@
 """The training state machine on moto's interpreter, with real handlers and an instance played by the test. pytest."""
 
 import hashlib
-import importlib
 import json
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,14 @@ import boto3
 
 from contracts import layout
 from contracts.documents import Document, dump
-from lambdas import observe_instance, observe_state, sweep_run
+from infra.definition import parsed
 from lambdas.core.records import RunRecord
-from tests.lambda_context import Context
+from tests.statemachine.functions import Functions
 from tests.waiting import until
 
 REPOSITORY = Path(__file__).parent.parent.parent
 STATES = ("AcceptRun", "LaunchInstance", "AwaitTraining", "CollectOutcome", "Cleanup", "RecordRun")
+REGION = "us-east-1"
 BUCKET = "stage-bucket"
 ROLE_ID = "AROAEXAMPLE"
 ROLE = "arn:aws:iam::123456789012:role/stage"
@@ -27,16 +27,10 @@ CSV = "unique_id,ds,y\n" + "".join(f"a,{month},{number}\n" for number, month in 
 PATIENCE_SECONDS = 60.0
 
 
-def call_handler(name: str, payload: Any) -> dict[str, Any]:
-    """Call the real handler of a state as Lambda does: an exception is a function error with its class name."""
-    module = importlib.import_module(
-        "lambdas." + "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
-    )
-    try:
-        return {"Payload": module.handler(json.loads(payload), Context())}
-    except Exception as error:
-        described = {"errorType": type(error).__name__, "errorMessage": str(error), "stackTrace": []}
-        return {"FunctionError": "Unhandled", "Payload": described}
+@lru_cache
+def aws(service: str) -> Any:
+    """Return the test's own client of a service, kept as long as the stage."""
+    return boto3.client(service)
 
 
 def folder(record: RunRecord) -> str:
@@ -44,13 +38,15 @@ def folder(record: RunRecord) -> str:
     return layout.machine_folder(record.prefix, ROLE_ID, record.instance_id)
 
 
-def definition() -> str:
-    """Return the state machine with function names for ARNs and a short wait."""
-    text = (REPOSITORY / "statemachine" / "training.asl.json").read_text()
-    for name in STATES:
-        text = text.replace(f"${{{name}Arn}}", name)
-    text = text.replace("${RunsAddress}", f"s3://{BUCKET}/{layout.RUNS}")
-    document = json.loads(text.replace("${ExecutionTimeoutSeconds}", "3600"))
+def placeholders() -> dict[str, str]:
+    """Return what the stage has in place of what CloudFormation fills into the definition."""
+    names = {f"{name}Arn": name for name in STATES}
+    return {**names, "RunsAddress": f"s3://{BUCKET}/{layout.RUNS}", "ExecutionTimeoutSeconds": "3600"}
+
+
+def definition(document: Document | None = None) -> str:
+    """Return the state machine, the current one by default, with function names for ARNs and short waits."""
+    document = document or parsed(placeholders())
     for name in ("WaitForDeletion", "WaitForCapacity"):
         document["States"][name]["Seconds"] = 1
     return json.dumps(document)
@@ -62,10 +58,15 @@ class Stage:
 
     machine_arn: str
     runs: Any
-    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4))
+    functions: Functions = field(default_factory=Functions)
+    asynchronous: bool = False
+
+    def tell(self, function: str, event: Document) -> None:
+        """Deliver an event: once, so that a test hears of an error, or with all the tries that AWS makes."""
+        (self.functions.deliver if self.asynchronous else self.functions.run)(function, event)
 
     def start(self, request: Document, name: str) -> str:
-        states = boto3.client("stepfunctions")
+        states = aws("stepfunctions")
         answer = states.start_execution(stateMachineArn=self.machine_arn, name=name, input=json.dumps(request))
         return str(answer["executionArn"])
 
@@ -96,8 +97,8 @@ class Stage:
             **more,
         }
         key = folder(record) + layout.SYSTEM_STATE
-        boto3.client("s3").put_object(Bucket=BUCKET, Key=key, Body=dump("system_state", state))
-        observe_state.handler({"detail": {"object": {"key": key}}}, Context())
+        aws("s3").put_object(Bucket=BUCKET, Key=key, Body=dump("system_state", state))
+        self.tell("ObserveState", {"detail": {"object": {"key": key}}})
 
     def boot(self, arn: str, attempt: int = 1) -> RunRecord:
         """Play an instance that boots; returns the record once the workflow awaits its training."""
@@ -116,15 +117,13 @@ class Stage:
             "schema_version": 1, "run_id": record.run_id, "attempt": record.attempt, "instance_id": record.instance_id,
             "status": "completed", "phases": {}, "total_duration_seconds": 1.0, "artifacts": artifacts,
         }  # fmt: skip
-        boto3.client("s3").put_object(
-            Bucket=BUCKET, Key=folder(record) + layout.TRAINING, Body=dump("training", training)
-        )
+        aws("s3").put_object(Bucket=BUCKET, Key=folder(record) + layout.TRAINING, Body=dump("training", training))
         self.report(record, seq, "completed", phase="done")
 
     @staticmethod
     def _artifact(record: RunRecord, path: str, body: bytes) -> Document:
         digest = hashlib.sha256(body)
-        boto3.client("s3").put_object(
+        aws("s3").put_object(
             Bucket=BUCKET,
             Key=folder(record) + path,
             Body=body,
@@ -136,17 +135,15 @@ class Stage:
         """Play a machine that goes away, after a spot notice or without one."""
         detail = {"instance-id": record.instance_id, "instance-action": "terminate"}
         if spot:
-            observe_instance.handler(
-                {"detail-type": "EC2 Spot Instance Interruption Warning", "detail": detail}, Context()
-            )
-        boto3.client("ec2").terminate_instances(InstanceIds=[record.instance_id])
+            self.tell("ObserveInstance", {"detail-type": "EC2 Spot Instance Interruption Warning", "detail": detail})
+        aws("ec2").terminate_instances(InstanceIds=[record.instance_id])
         gone = {**detail, "state": "terminated"}
         changed = {"detail-type": "EC2 Instance State-change Notification", "detail": gone}
-        observe_instance.handler(changed, Context())
+        self.tell("ObserveInstance", changed)
 
     def ended(self, arn: str) -> Document:
         """Wait for the end of an execution; returns its description."""
-        states = boto3.client("stepfunctions")
+        states = aws("stepfunctions")
         until(
             lambda: states.describe_execution(executionArn=arn)["status"] != "RUNNING",
             f"{arn} to end",
@@ -154,25 +151,24 @@ class Stage:
         )
         return states.describe_execution(executionArn=arn)
 
-    @staticmethod
-    def sweep(arn: str, status: str) -> None:
+    def sweep(self, arn: str, status: str) -> None:
         """Deliver the status-change event of an ended execution."""
-        sweep_run.handler({"source": "aws.states", "detail": {"executionArn": arn, "status": status}}, Context())
+        self.tell("SweepRun", {"source": "aws.states", "detail": {"executionArn": arn, "status": status}})
 
     @staticmethod
     def entered(arn: str) -> list[str]:
         """Return the states an execution entered, in order."""
-        pages = boto3.client("stepfunctions").get_paginator("get_execution_history").paginate(executionArn=arn)
+        pages = aws("stepfunctions").get_paginator("get_execution_history").paginate(executionArn=arn)
         events = [event for page in pages for event in page["events"]]
         return [e["stateEnteredEventDetails"]["name"] for e in events if "stateEnteredEventDetails" in e]
 
     @staticmethod
     def left_behind() -> list[str]:
         """Return every instance that lives and every schedule there is."""
-        pages = boto3.client("ec2").describe_instances()
+        pages = aws("ec2").describe_instances()
         instances = [i for r in pages["Reservations"] for i in r["Instances"]]
         alive = [i["InstanceId"] for i in instances if i["State"]["Name"] != "terminated"]
-        return alive + [s["Name"] for s in boto3.client("scheduler").list_schedules()["Schedules"]]
+        return alive + [s["Name"] for s in aws("scheduler").list_schedules()["Schedules"]]
 
 
 def metadata(record: RunRecord) -> bytes:

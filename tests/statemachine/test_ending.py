@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from lambdas import cleanup
 from lambdas.adapters.compute import Compute
+from lambdas.core import inventory
 from lambdas.core.inventory import Inventory, Resource
 from tests.lambda_context import Context
 from tests.statemachine.stage import Stage
@@ -34,19 +35,19 @@ def test_cleanup_is_repeated_until_the_inventory_is_empty(stage: Stage, monkeypa
 def _slow_inventory(real: Any, rounds: int) -> Any:
     left = [rounds]
 
-    def inventory(self: Compute, run_id: str | None) -> Inventory:
-        found = real(self, run_id)
+    def slow(self: Compute, *asked: Any) -> Inventory:
+        found: Inventory = real(self, *asked)
         if left[0]:
             left[0] -= 1
             return replace(found, resources=(*found.resources, Resource("volumes", "vol-1", "in-use", False)))
         return found
 
-    return inventory
+    return slow
 
 
 def test_leftovers_never_count_as_success(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cleanup, "PATIENCE_SECONDS", 0)
-    monkeypatch.setattr(cleanup, "MAX_ROUNDS", 2)
+    monkeypatch.setattr(inventory, "MOST_ROUNDS", 2)
     monkeypatch.setattr(Compute, "inventory", _slow_inventory(Compute.inventory, rounds=1000))
     arn = stage.start(REQUEST, "leftovers")
     record = stage.boot(arn)
