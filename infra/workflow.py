@@ -81,7 +81,7 @@ class Workflow(Construct):
             # The logs that a machine left are put beside ending.json.
             allow.read_objects(MACHINES),
             allow.know_absence(),
-            allow.schedules(["GetSchedule", "DeleteSchedule", "CreateSchedule", "UpdateSchedule"]),
+            allow.schedules(["GetSchedule", "CreateSchedule", "UpdateSchedule"]),
             allow.pass_role(self.scheduler_role, "scheduler.amazonaws.com"),
         ]
 
@@ -95,6 +95,7 @@ class Workflow(Construct):
         allow = self.permissions
         return [
             *self.clean_up(),
+            allow.schedules(["DeleteSchedule"]),
             allow.stop(),
             allow.read_history(),
             allow.list_records(),

@@ -147,7 +147,7 @@ def test_waiting_states_are_settled_and_executions_stopped_only_of_this_state_ma
         ("LaunchInstance", {"ec2:RunInstances", "ec2:TerminateInstances", "ssm:GetParameters", _SPOT_PRICE}),
         ("AwaitTraining", {"dynamodb:UpdateItem", "s3:GetObject", "states:SendTaskSuccess"}),
         ("CollectOutcome", {"s3:GetObject", "s3:PutObject", "ec2:GetConsoleOutput"}),
-        ("Cleanup", {"ec2:TerminateInstances", "scheduler:DeleteSchedule", "scheduler:CreateSchedule", "s3:PutObject"}),
+        ("Cleanup", {"ec2:TerminateInstances", "scheduler:CreateSchedule", "s3:PutObject"}),
         ("RecordRun", {"dynamodb:UpdateItem", "dynamodb:Query", "s3:PutObject", "states:GetExecutionHistory"}),
         ("SweepRun", {"states:StopExecution", "ec2:TerminateInstances", "scheduler:UpdateSchedule", "s3:PutObject"}),
         ("ObserveState", {"states:SendTaskHeartbeat", "dynamodb:UpdateItem", "s3:GetObject"}),
