@@ -13,7 +13,7 @@ from lambdas import accept_run, await_training, cleanup, launch_instance, observ
 from lambdas.adapters import clients, runs_table
 from lambdas.adapters.clients import AwsUnavailable
 from lambdas.adapters.compute import Compute
-from lambdas.adapters.runs_table import RunsTable
+from lambdas.adapters.runs_table import MonthMoved, RunsTable
 from lambdas.core.budget import Month
 from lambdas.flows import cleaning
 
@@ -121,9 +121,10 @@ def test_a_registration_cancelled_by_throttling_is_not_a_taken_run_id(world, mon
         def transact_write_items(self, **_):
             raise ClientError(response, "TransactWriteItems")
 
-    monkeypatch.setattr(runs_table, "client", lambda _service: Throttled())
+    monkeypatch.setattr(runs_table, "client", lambda *_: Throttled())
 
-    with pytest.raises(ClientError):
+    # The month is read and written again, under the same run id.
+    with pytest.raises(MonthMoved):
         RunsTable("runs").register(record, Month("202611"))
 
 

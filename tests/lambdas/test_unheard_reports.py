@@ -68,7 +68,7 @@ def test_a_machine_that_fell_silent_is_lost_the_second_time(world, collect, trai
 
 def test_a_machine_that_reports_and_gets_nowhere_is_stalled_though_no_event_came(world, collect, training):
     world.cloud.runs.note(training, {"progress": "training", "progress_at": world.clock.now})
-    world.clock.now += 1300
+    world.clock.now += 1900
     world.report(training, 4, "running", phase="training")
 
     assert collect()["reason_code"] == "NoProgress"
