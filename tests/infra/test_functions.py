@@ -20,7 +20,6 @@ from lambdas.flows.staged import CHECKED_SECONDS
 HANDLERS = (
     "accept_run", "launch_instance", "await_training", "collect_outcome", "cleanup", "record_run", "sweep_run",
     "observe_state", "observe_instance", "start_from_upload", "note_lost_upload", "drain_stack", "rearm_sweep",
-    "rearm_sweep",
 )  # fmt: skip
 
 

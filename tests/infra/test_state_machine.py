@@ -171,7 +171,7 @@ def test_every_wait_ends_by_the_request_s_own_limits(states):
 
 
 def test_a_wait_for_capacity_is_a_state_that_is_seen_and_leaves_no_error_behind(states):
-    (caught, _) = states["LaunchInstance"]["Catch"]
+    (caught, *_) = states["LaunchInstance"]["Catch"]
     waiting = states["WaitForCapacity"]
 
     # CollectOutcome would take what is left in $.error for the reason of the run's end.
